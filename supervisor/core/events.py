@@ -1,0 +1,117 @@
+"""The words between the supervisor and the world: what happened, and what to do.
+
+A service may be run many times. Every word about a process carries the number of
+its run, so that a report that is late, doubled or out of order can do no harm.
+Of each run exactly one last word is told: SpawnFailed or Gone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class StartAsked:
+    """The operator wants the service up."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestartAsked:
+    """The operator wants the service stopped, if it runs, and started."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopPlanned:
+    """The service is not wanted any more; its dependents stop first, then it hears StopAsked."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopAsked:
+    """The operator, or a shutdown, wants the service down now."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopHurried:
+    """The operator is impatient: `patience` seconds are left until KILL."""
+
+    patience: float
+
+
+@dataclass(frozen=True, slots=True)
+class StartAllowed:
+    """Dependencies are met and the budget of starts has room: start now."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeadlineReached:
+    """The clock has passed the service's deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """The process has been born: its exec, or the import of its function, is behind it."""
+
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnFailed:
+    """There is no process of this run, and there will be none."""
+
+    run: int
+    error: str  # in words: "no such file: 'gunicron'"
+
+
+@dataclass(frozen=True, slots=True)
+class BecameReady:
+    """The process can do its work."""
+
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """The leader has ended, but other processes of the run are still there."""
+
+    run: int
+    code: int | None  # as subprocess has it: negative for a signal; None if nobody knows
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The leader has ended, and no process of the run is left."""
+
+    run: int
+    code: int | None
+
+
+Request = StartAsked | RestartAsked | StopPlanned | StopAsked | StopHurried | StartAllowed
+Report = Spawned | SpawnFailed | BecameReady | Exited | Gone
+Event = Request | Report | DeadlineReached
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """Bring a process of this run to life; answer Spawned or SpawnFailed."""
+
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class Terminate:
+    """Send the stop signal to the leader; where it has gone already, TERM to the rest of the run.
+
+    A birth that has not got to its exec is simply killed.
+    """
+
+    run: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """KILL to all that is left of this run, whoever its parent or session; again where need be."""
+
+    run: int
+
+
+Action = Spawn | Terminate | Kill

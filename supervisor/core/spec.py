@@ -1,0 +1,167 @@
+"""What the operator asked for: one immutable record per replica.
+
+Options are fields with defaults, and are listed nowhere else: the schema, its messages and
+etc/reference.yaml are derived from these classes. A field's `help` is its one line in the
+reference. Durations are floats in seconds, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+Seconds = Annotated[float, "duration"]
+Size = Annotated[int, "size"]
+
+
+class Restart(enum.StrEnum):
+    """When a service that ended by itself is started again."""
+
+    ALWAYS = "always"
+    ON_FAILURE = "on-failure"
+    NEVER = "never"
+
+
+class Condition(enum.StrEnum):
+    """What a dependency must have reached before its dependent starts."""
+
+    STARTED = "started"
+    READY = "ready"
+    COMPLETED = "completed"
+
+
+class Then(enum.StrEnum):
+    """What follows when a start limit is exceeded."""
+
+    FAIL = "fail"
+    EXIT = "exit"
+
+
+class LogTo(enum.StrEnum):
+    """Where the words of a service go."""
+
+    FILE = "file"
+    NONE = "none"
+
+
+class LogFormat(enum.StrEnum):
+    """How a line stands in the log file."""
+
+    TEXT = "text"
+    RAW = "raw"
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """How long to wait before the next start: `first`, growing by `factor`, up to `limit`."""
+
+    first: Seconds = field(default=0.2, metadata={"help": "pause after the first failure"})
+    factor: float = field(default=2.0, metadata={"help": "each further pause is so much longer"})
+    limit: Seconds = field(default=60.0, metadata={"help": "the longest pause"})
+    jitter: float = field(default=0.2, metadata={"help": "share of the pause added at random"})
+    reset_after: Seconds = field(
+        default=10.0, metadata={"help": "so long a good life makes earlier failures forgotten"}
+    )
+
+    def delay(self, failures: int, dice: float) -> float:
+        """Return the pause before start number `failures` + 1; `dice` is in [0, 1)."""
+        pause = min(self.first * self.factor ** min(failures - 1, 64), self.limit)
+        return pause * (1 + self.jitter * dice)
+
+
+@dataclass(frozen=True, slots=True)
+class StartLimit:
+    """At most `starts` starts `within` a time; what exceeds it fails for good, or ends keepd."""
+
+    starts: int = field(metadata={"help": "so many starts are allowed"})
+    within: Seconds = field(default=60.0, metadata={"help": "in so long a time"})
+    then: Then = field(
+        default=Then.FAIL,
+        metadata={"help": "fail: the service is FATAL; exit: keepd stops all and exits with 1"},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """How a service is told to end, and when patience ends."""
+
+    signal: str = field(default="TERM", metadata={"help": "the signal that asks it to end"})
+    timeout: Seconds = field(default=10.0, metadata={"help": "after this, KILL to all of it"})
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """How a service tells that it can do its work: exactly one of the kinds."""
+
+    notify: bool = field(
+        default=False, metadata={"help": "it sends READY=1 to NOTIFY_SOCKET (sd_notify(3))"}
+    )
+    log: str | None = field(default=None, metadata={"help": "a line of its log matches this regex"})
+    tcp: str | None = field(default=None, metadata={"help": "HOST:PORT accepts a connection"})
+    http: str | None = field(default=None, metadata={"help": "a GET of this URL answers 2xx or 3xx"})
+    after: Seconds | None = field(default=None, metadata={"help": "it has lived for so long"})
+    timeout: Seconds = field(
+        default=30.0, metadata={"help": "not ready by then is a failed start"}
+    )
+    every: Seconds = field(default=0.25, metadata={"help": "the pause between two tries"})
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What becomes of what a service prints."""
+
+    to: LogTo = field(default=LogTo.FILE, metadata={"help": "file | none"})
+    format: LogFormat = field(
+        default=LogFormat.TEXT, metadata={"help": "text: RFC 3339 UTC time first; raw: as it came"}
+    )
+    max_size: Size = field(default=50_000_000, metadata={"help": "a file is rotated before it exceeds this"})
+    max_files: int = field(default=10, metadata={"help": "files kept of one replica, the current one included"})
+    max_line: Size = field(
+        default=65_536, metadata={"help": "a longer line is written in pieces with a mark"}
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceSpec:
+    """One service as the list has it; with `${replica}` filled in, one replica of it."""
+
+    name: str
+    command: tuple[str, ...] = field(
+        default=(), metadata={"help": "argv; a string is split as a shell would, without running one"}
+    )
+    shell: bool = field(default=False, metadata={"help": "true: command is given to sh -c"})
+    python: str | None = field(default=None, metadata={"help": "module:function, instead of command"})
+    args: tuple[Any, ...] = field(default=(), metadata={"help": "arguments of the function"})
+    kwargs: Mapping[str, Any] = field(
+        default_factory=dict, metadata={"help": "keyword arguments of the function"}
+    )
+    interpreter: str | None = field(
+        default=None, metadata={"help": "the Python that runs it (default: keepd's own)"}
+    )
+    replicas: int = field(default=1, metadata={"help": "so many copies; each knows its ${replica}"})
+    env: Mapping[str, str] = field(
+        default_factory=dict, metadata={"help": "environment; ${VAR}, ${VAR:-default}, $$ is $"}
+    )
+    env_file: tuple[str, ...] = field(default=(), metadata={"help": "files of NAME=value lines"})
+    inherit_env: tuple[str, ...] | str = field(
+        default=(), metadata={"help": "names taken over beside the safe few; or all"}
+    )
+    cwd: str = field(default=".", metadata={"help": "working directory, from the config file's folder"})
+    depends_on: Mapping[str, Condition] = field(
+        default_factory=dict, metadata={"help": "service: started | ready | completed; a list means ready"}
+    )
+    ready: Ready | None = field(default=None, metadata={"help": "when it counts as ready (default: at exec)"})
+    restart: Restart = field(default=Restart.ALWAYS, metadata={"help": "always | on-failure | never"})
+    backoff: Backoff = field(default_factory=Backoff, metadata={"help": "the pauses between restarts"})
+    start_limit: StartLimit | None = field(
+        default=None, metadata={"help": "when to give up (default: never)"}
+    )
+    stop: Stop = field(default_factory=Stop, metadata={"help": "how it is stopped"})
+    log: Log = field(default_factory=Log, metadata={"help": "what becomes of its output"})
+
+    @property
+    def start_timeout(self) -> float:
+        """Return how long a start may take, in seconds."""
+        return self.ready.timeout if self.ready else 30.0
