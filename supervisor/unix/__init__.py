@@ -1,0 +1,1 @@
+"""The only door to the kernel. Nothing here knows services, plans or decisions."""
