@@ -115,3 +115,74 @@ class Kill:
 
 
 Action = Spawn | Terminate | Kill
+
+
+@dataclass(frozen=True, slots=True)
+class StartWanted:
+    """The operator wants these replicas up, and what they depend on."""
+
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RestartWanted:
+    """The operator wants these replicas ended and started."""
+
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StopWanted:
+    """The operator wants these replicas down, dependents before what they depend on."""
+
+    ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ShutdownWanted:
+    """Everything is to stop, and then keepd; with `patience`, at once and in so many seconds."""
+
+    patience: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """News of one replica."""
+
+    id: str
+    report: Report
+
+
+@dataclass(frozen=True, slots=True)
+class TimePassed:
+    """The clock has moved: whatever is due is done."""
+
+
+Input = StartWanted | RestartWanted | StopWanted | ShutdownWanted | Heard | TimePassed
+
+
+@dataclass(frozen=True, slots=True)
+class Do:
+    """Carry out `action` for the replica."""
+
+    id: str
+    action: Action
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """The replica went from one state to another: tell those who watch."""
+
+    id: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leave:
+    """Nothing is left to do: keepd ends with this exit code."""
+
+    code: int
+
+
+Output = Do | Changed | Leave

@@ -100,11 +100,11 @@ class Ready:
     )
     log: str | None = field(default=None, metadata={"help": "a line of its log matches this regex"})
     tcp: str | None = field(default=None, metadata={"help": "HOST:PORT accepts a connection"})
-    http: str | None = field(default=None, metadata={"help": "a GET of this URL answers 2xx or 3xx"})
-    after: Seconds | None = field(default=None, metadata={"help": "it has lived for so long"})
-    timeout: Seconds = field(
-        default=30.0, metadata={"help": "not ready by then is a failed start"}
+    http: str | None = field(
+        default=None, metadata={"help": "a GET of this URL answers 2xx or 3xx"}
     )
+    after: Seconds | None = field(default=None, metadata={"help": "it has lived for so long"})
+    timeout: Seconds = field(default=30.0, metadata={"help": "not ready by then is a failed start"})
     every: Seconds = field(default=0.25, metadata={"help": "the pause between two tries"})
 
 
@@ -116,8 +116,12 @@ class Log:
     format: LogFormat = field(
         default=LogFormat.TEXT, metadata={"help": "text: RFC 3339 UTC time first; raw: as it came"}
     )
-    max_size: Size = field(default=50_000_000, metadata={"help": "a file is rotated before it exceeds this"})
-    max_files: int = field(default=10, metadata={"help": "files kept of one replica, the current one included"})
+    max_size: Size = field(
+        default=50_000_000, metadata={"help": "a file is rotated before it exceeds this"}
+    )
+    max_files: int = field(
+        default=10, metadata={"help": "files kept of one replica, the current one included"}
+    )
     max_line: Size = field(
         default=65_536, metadata={"help": "a longer line is written in pieces with a mark"}
     )
@@ -129,10 +133,13 @@ class ServiceSpec:
 
     name: str
     command: tuple[str, ...] = field(
-        default=(), metadata={"help": "argv; a string is split as a shell would, without running one"}
+        default=(),
+        metadata={"help": "argv; a string is split as a shell would, without running one"},
     )
     shell: bool = field(default=False, metadata={"help": "true: command is given to sh -c"})
-    python: str | None = field(default=None, metadata={"help": "module:function, instead of command"})
+    python: str | None = field(
+        default=None, metadata={"help": "module:function, instead of command"}
+    )
     args: tuple[Any, ...] = field(default=(), metadata={"help": "arguments of the function"})
     kwargs: Mapping[str, Any] = field(
         default_factory=dict, metadata={"help": "keyword arguments of the function"}
@@ -148,13 +155,22 @@ class ServiceSpec:
     inherit_env: tuple[str, ...] | str = field(
         default=(), metadata={"help": "names taken over beside the safe few; or all"}
     )
-    cwd: str = field(default=".", metadata={"help": "working directory, from the config file's folder"})
-    depends_on: Mapping[str, Condition] = field(
-        default_factory=dict, metadata={"help": "service: started | ready | completed; a list means ready"}
+    cwd: str = field(
+        default=".", metadata={"help": "working directory, from the config file's folder"}
     )
-    ready: Ready | None = field(default=None, metadata={"help": "when it counts as ready (default: at exec)"})
-    restart: Restart = field(default=Restart.ALWAYS, metadata={"help": "always | on-failure | never"})
-    backoff: Backoff = field(default_factory=Backoff, metadata={"help": "the pauses between restarts"})
+    depends_on: Mapping[str, Condition] = field(
+        default_factory=dict,
+        metadata={"help": "service: started | ready | completed; a list means ready"},
+    )
+    ready: Ready | None = field(
+        default=None, metadata={"help": "when it counts as ready (default: at exec)"}
+    )
+    restart: Restart = field(
+        default=Restart.ALWAYS, metadata={"help": "always | on-failure | never"}
+    )
+    backoff: Backoff = field(
+        default_factory=Backoff, metadata={"help": "the pauses between restarts"}
+    )
     start_limit: StartLimit | None = field(
         default=None, metadata={"help": "when to give up (default: never)"}
     )

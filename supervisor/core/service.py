@@ -1,0 +1,303 @@
+"""The life of one replica: events in, actions out.
+
+Everything that decides whether a service runs, restarts or gives up is in this file. Nothing here
+forks, sleeps or reads a clock: `now` is an argument (seconds, monotonic), and what should be done
+to the world is returned, never done. The operator's commands only set the goal; what follows from
+it is decided by `decide` alone, which has an answer for every state and event, and never raises.
+"""
+
+from __future__ import annotations
+
+import enum
+import random
+from dataclasses import dataclass
+
+from .events import (
+    Action,
+    BecameReady,
+    DeadlineReached,
+    Event,
+    Exited,
+    Gone,
+    Kill,
+    RestartAsked,
+    Spawn,
+    Spawned,
+    SpawnFailed,
+    StartAllowed,
+    StartAsked,
+    StopAsked,
+    StopHurried,
+    StopPlanned,
+    Terminate,
+)
+from .spec import Restart, ServiceSpec
+
+KILL_AGAIN = 5.0  # seconds: what survives a KILL (state D, a race with fork) gets another one
+
+
+class State(enum.StrEnum):
+    """Where a replica is in its life."""
+
+    STOPPED = "STOPPED"  # down: not wanted, or waiting for its turn (`due`)
+    STARTING = "STARTING"  # a process is asked for, or is not yet ready
+    RUNNING = "RUNNING"  # born, and ready where readiness is asked for
+    STOPPING = "STOPPING"  # told to end; killed at the deadline
+    BACKOFF = "BACKOFF"  # ended too soon; started again at the deadline
+    EXITED = "EXITED"  # ended by itself, and its policy lets it rest
+    FATAL = "FATAL"  # failed for good; waits for the operator
+
+
+class Cause(enum.StrEnum):
+    """Why a run is being ended."""
+
+    ASKED = "asked"  # by the operator, or by a shutdown: no failure
+    OVERDUE = "overdue"  # it was not ready in time: a failure
+    ENDED = "ended"  # its leader ended by itself; what it left behind is cleared away
+
+
+AT_REST = frozenset({State.STOPPED, State.BACKOFF, State.EXITED, State.FATAL})
+
+
+@dataclass(slots=True)
+class Ended:
+    """How the last run ended."""
+
+    code: int | None  # as subprocess has it; None: nobody knows, or there was no process
+    reason: str  # in words, where the code does not say it: "no such file: 'gunicron'"
+    at: float  # monotonic
+    lived: float  # seconds from its birth
+
+
+@dataclass(slots=True)
+class Service:
+    """One replica: what it should be, and what it is."""
+
+    id: str
+    spec: ServiceSpec
+    seed: int = 0
+    state: State = State.STOPPED
+    wanted: bool = False
+    due: bool = False  # at rest, and to be started as soon as it is allowed
+    run: int = 0  # the number of the latest run; reports of others are not heard
+    born: bool = False
+    born_at: float = 0.0
+    failures: int = 0  # in a row, for the backoff
+    restarts: int = 0  # starts that no operator asked for
+    starts: tuple[float, ...] = ()  # the latest ones, as many as the start limit counts
+    since: float = 0.0  # when it came into its state
+    deadline: float | None = None  # the one instant at which it wants to hear DeadlineReached
+    cause: Cause = Cause.ASKED
+    exited: bool = False  # the leader has ended, what it left is being cleared away
+    code: int | None = None
+    reason: str = ""
+    last: Ended | None = None
+
+    @property
+    def at_rest(self) -> bool:
+        """Return whether no process of it exists or is being born."""
+        return self.state in AT_REST
+
+
+def decide(service: Service, event: Event, now: float) -> tuple[Action, ...]:
+    """Move `service` as `event` has it, and return what is to be done. Never raises."""
+    match event:
+        case Spawned() | SpawnFailed() | BecameReady() | Exited() | Gone():
+            if event.run != service.run or service.at_rest:
+                return ()  # news of an earlier run, or told twice
+            return _report(service, event, now)
+        case DeadlineReached():
+            if service.deadline is None or now < service.deadline:
+                return ()
+            return _deadline(service, now)
+        case _:
+            return _request(service, event, now)
+
+
+def _request(service: Service, event: Event, now: float) -> tuple[Action, ...]:
+    match service.state, event:
+        case ((State.STARTING | State.RUNNING | State.STOPPING), StartAsked()):
+            service.wanted = True
+        case ((State.STARTING | State.RUNNING | State.STOPPING), RestartAsked()):
+            service.wanted, service.failures = True, 0
+            return _end(service, Cause.ASKED, now)
+        case _, (StartAsked() | RestartAsked()):
+            service.wanted, service.due = True, True
+            service.failures, service.starts = 0, ()
+            _enter(service, State.STOPPED, now)
+        case _, StopPlanned():
+            _disown(service, now)
+        case _, StopAsked():
+            _disown(service, now)
+            return () if service.at_rest else _end(service, Cause.ASKED, now)
+        case _, StopHurried(patience):
+            _disown(service, now)
+            return () if service.at_rest else _hurry(service, patience, now)
+        case _, StartAllowed() if service.due and service.at_rest:
+            return _spawn(service, now)
+    return ()
+
+
+def _report(service: Service, event: Event, now: float) -> tuple[Action, ...]:
+    match service.state, event:
+        case _, Spawned():
+            _be_born(service, now)
+        case State.STARTING, BecameReady():
+            _be_born(service, now)
+            _run(service, now)
+        case State.STARTING, SpawnFailed(_, error):
+            _note(service, None, error, now)
+            _fail(service, now)
+        case State.STOPPING, SpawnFailed(_, error):
+            _note(service, None, error, now)
+            _judge(service, None, now)
+        case ((State.STARTING | State.RUNNING), Exited(_, code)):
+            service.exited, service.code = True, code
+            return _end(service, Cause.ENDED, now)
+        case State.STOPPING, Exited(run, code) if not service.exited:
+            service.exited, service.code = True, code
+            return (Terminate(run),)  # the leader obeyed; now the rest is asked
+        case ((State.STARTING | State.RUNNING), Gone(_, code)):
+            _note(service, code, "", now)
+            _settle(service, code, now)
+        case State.STOPPING, Gone(_, code):
+            code = service.code if service.exited else code
+            _note(service, code, service.reason, now)
+            _judge(service, code, now)
+    return ()
+
+
+def _deadline(service: Service, now: float) -> tuple[Action, ...]:
+    service.deadline = None
+    match service.state:
+        case State.STARTING if service.born and service.spec.ready and service.spec.ready.after:
+            _run(service, now)
+        case State.STARTING:
+            service.reason = f"not {'ready' if service.born else 'born'} in time"
+            return _end(service, Cause.OVERDUE, now)
+        case State.RUNNING:
+            service.failures = 0
+        case State.STOPPING:
+            service.deadline = now + KILL_AGAIN
+            return (Kill(service.run),)
+        case State.BACKOFF:
+            service.due = True
+    return ()
+
+
+def _enter(service: Service, state: State, now: float, deadline: float | None = None) -> None:
+    service.state, service.since, service.deadline = state, now, deadline
+
+
+def _disown(service: Service, now: float) -> None:
+    service.wanted = service.due = False
+    if service.state in {State.BACKOFF, State.FATAL}:
+        _enter(service, State.STOPPED, now)
+
+
+def _spawn(service: Service, now: float) -> tuple[Action, ...]:
+    limit = service.spec.start_limit
+    service.restarts += service.failures > 0
+    service.run += 1
+    service.starts = (*service.starts, now)[-limit.starts :] if limit else ()
+    service.due = service.born = service.exited = False
+    service.code, service.reason, service.cause = None, "", Cause.ASKED
+    _enter(service, State.STARTING, now, now + service.spec.start_timeout)
+    return (Spawn(service.run),)
+
+
+def _be_born(service: Service, now: float) -> None:
+    if service.born:
+        return
+    service.born, service.born_at = True, now
+    if service.state is State.STARTING:
+        if service.spec.ready is None:
+            _run(service, now)
+        elif service.spec.ready.after is not None:
+            service.deadline = now + service.spec.ready.after
+
+
+def _run(service: Service, now: float) -> None:
+    reset = now + service.spec.backoff.reset_after if service.failures else None
+    _enter(service, State.RUNNING, now, reset)
+
+
+def _end(service: Service, cause: Cause, now: float) -> tuple[Action, ...]:
+    """End the run, and remember why."""
+    service.cause = cause
+    if service.state is State.STOPPING:
+        return ()  # told already; the goal has changed, the way there has not
+    if (
+        cause is Cause.ENDED
+    ):  # unasked: whoever is left holds ports and files that the next run needs
+        _enter(service, State.STOPPING, now, now + KILL_AGAIN)
+        return (Kill(service.run),)
+    _enter(service, State.STOPPING, now, now + service.spec.stop.timeout)
+    return (Terminate(service.run),)
+
+
+def _hurry(service: Service, patience: float, now: float) -> tuple[Action, ...]:
+    actions = _end(service, Cause.ASKED, now)
+    if patience <= 0:
+        service.deadline = now + KILL_AGAIN
+        return (Kill(service.run),)
+    service.deadline = min(service.deadline or now, now + patience)
+    return actions
+
+
+def _note(service: Service, code: int | None, reason: str, now: float) -> None:
+    lived = now - service.born_at if service.born else 0.0
+    service.last = Ended(code, reason, now, lived)
+
+
+def _judge(service: Service, code: int | None, now: float) -> None:
+    """The run that was being ended is gone: what follows depends on why it was."""
+    if not service.wanted:
+        _enter(service, State.STOPPED, now)
+    elif service.cause is Cause.ASKED:
+        service.due = True
+        _enter(service, State.STOPPED, now)
+    elif service.cause is Cause.OVERDUE:
+        _fail(service, now)
+    else:
+        _settle(service, code, now)
+
+
+def _settle(service: Service, code: int | None, now: float) -> None:
+    """The run has ended by itself: is that an end, or a failure?"""
+    if not service.wanted:
+        _enter(service, State.STOPPED, now)
+    elif code == 0 and service.spec.restart is not Restart.ALWAYS:
+        service.failures = 0
+        _enter(service, State.EXITED, now)
+    else:
+        _fail(service, now)
+
+
+def _fail(service: Service, now: float) -> None:
+    """The run was a failure: again later, or never."""
+    spec = service.spec
+    good = service.born and service.state is not State.STARTING
+    if good and service.last and service.last.lived >= spec.backoff.reset_after:
+        service.failures = 0
+    service.failures += 1
+    if not service.wanted:
+        _enter(service, State.STOPPED, now)
+    elif spec.restart is Restart.NEVER or _exceeds(service, now):
+        _enter(service, State.FATAL, now)
+    else:
+        pause = spec.backoff.delay(service.failures, _dice(service))
+        service.due = pause <= 0
+        _enter(service, State.BACKOFF, now, None if service.due else now + pause)
+
+
+def _exceeds(service: Service, now: float) -> bool:
+    limit = service.spec.start_limit
+    if limit is None or len(service.starts) < limit.starts:
+        return False
+    return now - service.starts[0] < limit.within
+
+
+def _dice(service: Service) -> float:
+    """A throw in [0, 1) that is the same at every replay, and another for every replica and run."""
+    return random.Random(f"{service.seed}/{service.id}/{service.run}").random()  # noqa: S311 (no secret)
