@@ -28,5 +28,15 @@ bench: .venv/.stamp
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch $@
 
+# Only here may versions move. Everything else installs what the lock says, by hash.
+lock:
+	$(PYTHON) -m venv --clear build/lock
+	build/lock/bin/python -m pip install --quiet pip-tools
+	build/lock/bin/pip-compile --quiet --upgrade --generate-hashes --allow-unsafe --strip-extras \
+	  --no-annotate --no-header --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \
+	  --extra test --build-deps-for editable --output-file build/requirements.lock pyproject.toml
+	{ echo '# Made by `make lock`. Every distribution by version and sha256; installed with --require-hashes.'; \
+	  grep -v '^#' build/requirements.lock; } > requirements.lock
+
 clean:
 	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
