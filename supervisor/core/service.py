@@ -264,7 +264,7 @@ def _judge(service: Service, code: int | None, now: float) -> None:
 
 
 def _settle(service: Service, code: int | None, now: float) -> None:
-    """The run has ended by itself: is that an end, or a failure?"""
+    """Tell whether a run that ended by itself is an end or a failure."""
     if not service.wanted:
         _enter(service, State.STOPPED, now)
     elif code == 0 and service.spec.restart is not Restart.ALWAYS:
