@@ -1,0 +1,1 @@
+"""Crash-safe Process, queue and lock. Usable without the daemon; knows nothing of it."""
