@@ -1,0 +1,94 @@
+"""What became of a replica, in words for people: log lines and status say the same."""
+
+from __future__ import annotations
+
+import signal
+
+from .service import Cause, Ended, Service, State
+
+
+def span(seconds: float) -> str:
+    """Return a duration as a person says it: 0.25 s, 12 s, 3 min 5 s, 2 h 10 min, 4 d 3 h."""
+    if seconds < 10:
+        return f"{max(seconds, 0.0):.2g} s"
+    whole = int(seconds)
+    for unit, size, small, part in (
+        ("d", 86400, "h", 3600),
+        ("h", 3600, "min", 60),
+        ("min", 60, "s", 1),
+    ):
+        if whole >= size:
+            rest = whole % size // part
+            return f"{whole // size} {unit}" + (f" {rest} {small}" if rest else "")
+    return f"{whole} s"
+
+
+def signal_name(code: int | None) -> str | None:
+    """Return the name of the signal that an exit code stands for, if it does."""
+    if code is None or code >= 0:
+        return None
+    try:
+        return signal.Signals(-code).name
+    except ValueError:  # a real-time signal has no name of its own
+        return f"signal {-code}"
+
+
+def exit_words(code: int | None) -> str:
+    """Return how a process ended."""
+    if code is None:
+        return "ended, its exit code is not known"
+    name = signal_name(code)
+    return f"killed by {name}" if name else f"exited with {code}"
+
+
+def ended_words(ended: Ended) -> str:
+    """Return how a run ended, and why where the code does not say it."""
+    if ended.code is None and ended.reason:
+        return ended.reason
+    text = f"{exit_words(ended.code)} after {span(ended.lived)}"
+    return f"{ended.reason} ({text})" if ended.reason else text
+
+
+def changed_words(service: Service, before: str, pid: int | None) -> str:
+    """Return the line that tells of a new state; nothing where there is nothing to tell."""
+    line = ""
+    match service.state:
+        case State.RUNNING:
+            line = f"{service.id} {'is ready' if service.spec.ready else 'started'} (pid {pid})"
+        case State.STOPPING:
+            line = f"{service.id} {_stopping(service)}"
+        case State.BACKOFF:
+            line = f"{_failed(service)}; next start {_soon(service)}"
+        case State.EXITED:
+            line = f"{service.id} {_how(service)}: done"
+        case State.FATAL:
+            line = f"{_failed(service)}; not started again"
+        case State.STOPPED if before == State.STOPPING:
+            line = f"{service.id} stopped ({_how(service)})"
+    return line
+
+
+def _how(service: Service) -> str:
+    return ended_words(service.last) if service.last else "never started"
+
+
+def _stopping(service: Service) -> str:
+    match service.cause:
+        case Cause.OVERDUE:
+            return f"was {service.reason}: stopping it"
+        case Cause.ENDED:
+            return f"{exit_words(service.code)} and left processes behind: killing them"
+        case _:
+            return "stopping"
+
+
+def _failed(service: Service) -> str:
+    last = service.last
+    if last is not None and last.code is None and last.reason:
+        return f"cannot start {service.id}: {last.reason}"
+    return f"{service.id} {ended_words(last) if last else 'failed'}"
+
+
+def _soon(service: Service) -> str:
+    pause = (service.deadline or service.since) - service.since
+    return f"in {span(pause)}" if pause > 0 else "at once"

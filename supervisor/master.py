@@ -1,0 +1,281 @@
+"""The loop: wait, hear, decide, do. One thread, ever; it never blocks, and polls only in the sweep.
+
+Everything that happens (a death, a word on the control socket, a signal, time) becomes an event for
+the core; whatever the core answers is carried out by others. The master writes no file but the FIFO
+of its own events, and leaves only when the core says so, or when its anchor is gone.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from supervisor import __version__
+from supervisor.config import plan as plans
+from supervisor.control.server import Server
+from supervisor.core import snapshot, words
+from supervisor.core.events import (
+    BecameReady,
+    Changed,
+    Do,
+    Heard,
+    Input,
+    Leave,
+    Output,
+    Report,
+    ShutdownWanted,
+    Spawned,
+    StartWanted,
+    TimePassed,
+)
+from supervisor.core.service import State
+from supervisor.core.supervisor import Supervisor
+from supervisor.launch import Launch
+from supervisor.logs.relay import LogRelay
+from supervisor.probes import Probes
+from supervisor.processes import Place, Processes, sweep_leftovers
+from supervisor.unix import process, rights, signals
+from supervisor.unix.poller import Poller
+from supervisor.verbs import Desk, Verbs, match
+
+SWEEP = 5.0  # seconds between two is_alive sweeps
+HURRIED = 1.0  # seconds that a second Ctrl-C leaves to everyone
+
+
+@dataclass(frozen=True, slots=True)
+class Anchored:
+    """What the anchor hands to a master."""
+
+    fd: int  # a SOCK_SEQPACKET to the anchor; its end is the anchor's end
+    pid: int
+    nofile: int  # the soft descriptor limit that services get
+    stopping: bool  # the one before was told to stop: only clear up, and leave
+
+
+def run_master(launch: Launch, anchored: Anchored) -> int:
+    """Be the master until the core says Leave; return the exit code of keepd."""
+    process.subreaper()
+    os.chdir(launch.folder)  # where services start that say nothing else
+    master = Master(launch, anchored)
+    while master.code is None:
+        try:
+            master.turn()
+        except Exception:  # noqa: BLE001 - the one net of this loop: a bug must not end all services
+            traceback.print_exc(file=sys.stderr)
+            master.relay.say(f"cannot go on as usual: {traceback.format_exc(limit=-3)}")
+    master.close()
+    return master.code
+
+
+class Master:
+    """The loop and what hangs on it."""
+
+    def __init__(self, launch: Launch, anchored: Anchored) -> None:
+        """Clear up after an earlier life, then want up what the launch names."""
+        self.launch, self.anchor_pid = launch, anchored.pid
+        with open(f"{launch.run_dir}/applied.json", encoding="utf-8") as file:
+            self.plan = plans.decode(file.read())
+        self.born = self.now()
+        self.code: int | None = None
+        self.writer_pid: int | None = None
+        self.reports: collections.deque[tuple[str, Report]] = collections.deque()
+        self.notes: dict[str, str] = {}
+        self.swept = self.now()
+        self.poller = Poller()
+        self.signals = signals.SignalPipe()
+        self.signals.listens([signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD])
+        self.poller.watch(self.signals.fileno(), self._hear_signals)
+        self.anchor = socket.socket(fileno=anchored.fd)
+        self.anchor.setblocking(False)
+        self.poller.watch(anchored.fd, self._hear_anchor)
+        self.supervisor = Supervisor(self.plan.services, seed=os.getpid())
+        self.relay = LogRelay(self.poller, launch.run_dir, launch.log_dir, self._trouble)
+        self.relay.opened = self._log_opened
+        place = Place(launch.run_dir, launch.project, launch.folder, anchored.nofile)
+        self.processes = Processes(self.poller, self._report, self.relay, place)
+        self.probes = Probes(self.poller, self._ready, self._noted)
+        self.interrupts = 0
+        self._start(anchored.stopping)
+
+    def _start(self, stopping: bool) -> None:
+        for line in sweep_leftovers(self.launch.run_dir, self.processes.place):
+            self.relay.say(line)
+        desk = Desk(
+            supervisor=self.supervisor,
+            handle=self.handle,
+            status=self.status,
+            signal=self.processes.signal,
+            now=self.now,
+            log_dir=self.launch.log_dir,
+            anchor_pid=self.anchor_pid,
+        )
+        self.verbs = Verbs(desk)
+        path = f"{self.launch.run_dir}/control.sock"
+        self.server = Server(self.poller, path, self.verbs.table(), self._trouble)
+        self.relay.say(f"keepd {__version__} is up (pid {self.anchor_pid}, {self.plan.config})")
+        if stopping:
+            self.handle(ShutdownWanted())
+        else:
+            self.handle(StartWanted(match(self.supervisor.replicas, list(self.launch.names))))
+        self._notify("READY=1")
+
+    @staticmethod
+    def now() -> float:
+        """Return the time on the one clock that durations are measured by."""
+        return time.monotonic()
+
+    def turn(self) -> None:
+        """Wait for something to happen, and do what follows from it."""
+        self.poller.wait(self._patience())
+        self._drain()
+        now = self.now()
+        if now - self.swept >= SWEEP:
+            self.swept = now
+            self.processes.sweep()
+            self._drain()
+        deadline = self.supervisor.next_deadline()
+        if deadline is not None and deadline <= now:  # after the news: who was heard is not late
+            self.handle(TimePassed())
+            self._drain()
+        self.verbs.look()
+
+    def handle(self, event: Input) -> None:
+        """Tell the core, and carry out what it answers."""
+        outputs = self.supervisor.handle(event, self.now())
+        for output in outputs:
+            self._carry_out(output)
+
+    def status(self, ids: Iterable[str]) -> dict[str, Any]:
+        """Return the status object for the replicas."""
+        now = self.now()
+        facts = snapshot.Facts(self.processes.pid, lambda key: self.notes.get(key, ""))
+        daemon = {
+            "pid": self.anchor_pid,
+            "master_pid": os.getpid(),
+            "log_writer_pid": self.writer_pid,
+            "uptime": round(now - self.born, 3),
+            "config": self.plan.config,
+            "version": __version__,
+        }
+        clocks = snapshot.Clocks(now, time.time())
+        services = snapshot.services(self.supervisor, ids, facts, clocks)
+        return {"version": 1, "daemon": daemon, "services": services}
+
+    def close(self) -> None:
+        """Let go of everything, so that whoever waits for our end hears it."""
+        self.server.close()
+        self.probes.close()
+        self.processes.close()
+        self.relay.close()
+        self.poller.close()
+
+    def _patience(self) -> float:
+        times = [self.swept + SWEEP]
+        others = (self.supervisor.next_deadline(), self.verbs.next_deadline())
+        times.extend(deadline for deadline in others if deadline is not None)
+        return 0.0 if self.reports else max(0.0, min(times) - self.now())
+
+    def _drain(self) -> None:
+        while self.reports:
+            key, report = self.reports.popleft()
+            self.handle(Heard(key, report))
+
+    def _carry_out(self, output: Output) -> None:
+        match output:
+            case Do(key, action):
+                self.processes.perform(key, self.supervisor.services[key].spec, action)
+            case Changed(key, before, after):
+                self._tell(key, before, after)
+            case Leave(code):
+                self.relay.say(f"keepd leaves with exit code {code}")
+                self.relay.finish(lambda: self._left(code))
+
+    def _left(self, code: int) -> None:
+        self.code = code
+
+    def _tell(self, key: str, before: str, after: str) -> None:
+        service = self.supervisor.services[key]
+        if before == State.STARTING and service.spec.ready:
+            self.probes.stop(key, service.run)
+        if after != State.STARTING and service.cause != "overdue":
+            self.notes.pop(key, None)
+        line = words.changed_words(service, before, self.processes.pid(key))
+        if line:
+            self.relay.say(line)
+        if after in {State.RUNNING, State.FATAL, State.EXITED}:
+            self._notify_status()
+
+    def _report(self, key: str, report: Report) -> None:
+        self.reports.append((key, report))
+        if isinstance(report, Spawned):
+            self._probe(key, report.run)
+
+    def _probe(self, key: str, run: int) -> None:
+        ready = self.supervisor.services[key].spec.ready
+        if ready is None or ready.notify or ready.after is not None:
+            return
+        position = self.relay.position(key, run)
+        if ready.log is None or position is not None:
+            self.probes.start(key, run, ready, position)
+
+    def _log_opened(self, key: str, run: int) -> None:
+        service = self.supervisor.services.get(key)
+        if service and service.run == run and service.state is State.STARTING and service.born:
+            self._probe(key, run)
+
+    def _ready(self, key: str, run: int) -> None:
+        self.reports.append((key, BecameReady(run)))
+
+    def _noted(self, key: str, run: int, text: str) -> None:
+        if self.supervisor.services[key].run == run:
+            self.notes[key] = text
+
+    def _trouble(self, text: str) -> None:
+        self.relay.say(text)
+
+    def _hear_signals(self, _mask: int) -> None:
+        for number in self.signals.take():
+            match number:
+                case signal.SIGCHLD:
+                    self.processes.child_died()
+                case signal.SIGHUP:
+                    self.relay.say("SIGHUP changes nothing: this version cannot reload its config")
+                case _:
+                    self._interrupt()
+
+    def _interrupt(self) -> None:
+        """Stop in order; hurry at the second asking, kill at the third."""
+        self.interrupts += 1
+        patience = {1: None, 2: HURRIED}.get(self.interrupts, 0.0)
+        self._notify("STOPPING=1")
+        self.handle(ShutdownWanted(patience))
+
+    def _hear_anchor(self, _mask: int) -> None:
+        text, fds = rights.receive(self.anchor)
+        if text is None:
+            return
+        if not text:
+            self.poller.forget(self.anchor.fileno())
+            self.relay.say("the anchor is gone: stopping everything")
+            self.handle(ShutdownWanted())
+            return
+        for fd in fds:
+            self.writer_pid = int(text.split()[1])
+            self.relay.attach(socket.socket(fileno=fd))
+
+    def _notify_status(self) -> None:
+        services = self.supervisor.services.values()
+        wanted = [service for service in services if service.wanted]
+        ready = sum(service.state in {State.RUNNING, State.EXITED} for service in wanted)
+        self._notify(f"STATUS={ready} of {len(wanted)} ready")
+
+    def _notify(self, text: str) -> None:
+        rights.send(self.anchor, text)  # only news for systemd: what is lost is told again

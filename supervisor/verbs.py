@@ -1,0 +1,250 @@
+"""What the control socket can be asked for: a closed table, each word a function of its parameters.
+
+Nothing here decides: words become wishes for the core, and answers are read from what it believes.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from supervisor import __version__
+from supervisor.control.server import Reply
+from supervisor.core.events import Input, RestartWanted, ShutdownWanted, StartWanted, StopWanted
+from supervisor.core.service import Service, State
+from supervisor.core.supervisor import Supervisor
+from supervisor.unix import signals
+
+Params = dict[str, Any]
+GOALS = ("ready", "stopped", "completed")
+
+
+class BadParams(Exception):  # noqa: N818 (it names what is wrong, as all words here do)
+    """The request is not understood: `kind` is stable, the message is for people."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass(slots=True)
+class Waiter:
+    """A request that is answered when its replicas have reached a goal, or its time is up."""
+
+    ids: tuple[str, ...]
+    goal: str
+    reply: Reply
+    deadline: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What the words need of the master."""
+
+    supervisor: Supervisor
+    handle: Callable[[Input], None]
+    status: Callable[[Iterable[str]], dict[str, Any]]
+    signal: Callable[[str, int], bool]
+    now: Callable[[], float]
+    log_dir: str
+    anchor_pid: int
+
+
+class Verbs:
+    """The words, bound to one master."""
+
+    def __init__(self, desk: Desk) -> None:
+        """Take what the words need; `table` goes to the control server, `look` into the loop."""
+        self.desk = desk
+        self.waiters: list[Waiter] = []
+
+    def table(self) -> dict[str, Callable[[Params, Reply], None]]:
+        """Return the closed table: method name -> function."""
+        words = {
+            "status": self.status,
+            "start": self.start,
+            "stop": self.stop,
+            "restart": self.restart,
+            "signal": self.signal,
+            "wait": self.wait,
+            "down": self.down,
+            "logs": self.logs,
+            "version": self.version,
+        }
+        return {name: _guarded(word) for name, word in words.items()}
+
+    def status(self, params: Params, reply: Reply) -> None:
+        """Answer with the status object."""
+        reply.result(self.desk.status(self._ids(params)))
+
+    def start(self, params: Params, reply: Reply) -> None:
+        """Want the replicas up."""
+        self._refuse_while_stopping()
+        ids = self._ids(params)
+        self.desk.handle(StartWanted(ids))
+        reply.result({"replicas": list(ids)})
+
+    def stop(self, params: Params, reply: Reply) -> None:
+        """Want the replicas down."""
+        ids = self._ids(params)
+        self.desk.handle(StopWanted(ids))
+        reply.result({"replicas": list(ids)})
+
+    def restart(self, params: Params, reply: Reply) -> None:
+        """End the replicas and start them again."""
+        self._refuse_while_stopping()
+        ids = self._ids(params)
+        self.desk.handle(RestartWanted(ids))
+        reply.result({"replicas": list(ids)})
+
+    def signal(self, params: Params, reply: Reply) -> None:
+        """Send a signal to the leaders of the replicas that run."""
+        number = _signal_number(params.get("signal"))
+        ids = self._ids(params)
+        sent = [key for key in ids if self.desk.signal(key, number)]
+        if sent:
+            reply.result({"replicas": sent})
+        else:
+            reply.error("failed", f"cannot signal {', '.join(ids)}: not running")
+
+    def wait(self, params: Params, reply: Reply) -> None:
+        """Answer when the replicas have reached a goal."""
+        goal, limit = params.get("for", "ready"), params.get("timeout")
+        if goal not in GOALS:
+            raise BadParams(
+                "bad-params", f"cannot wait for {goal!r}: it is one of {', '.join(GOALS)}"
+            )
+        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float)):
+            raise BadParams("bad-params", "cannot wait: timeout is a number of seconds")
+        deadline = None if limit is None else self.desk.now() + limit
+        waiter = Waiter(self._ids(params), goal, reply, deadline)
+        if not self._settled(waiter):
+            self.waiters.append(waiter)
+            reply.on_close(lambda: self.waiters.remove(waiter) if waiter in self.waiters else None)
+
+    def down(self, _params: Params, reply: Reply) -> None:
+        """Stop everything, and then keepd."""
+        self.desk.handle(ShutdownWanted())
+        reply.result({"pid": self.desk.anchor_pid})
+
+    def logs(self, params: Params, reply: Reply) -> None:
+        """Tell where the logs are."""
+        folder = self.desk.log_dir
+        names = params.get("names") or []
+        keys = ["keepd"] if "keepd" in names else []
+        rest = [name for name in names if name != "keepd"]
+        keys += self._ids({"names": rest}) if rest or not names else ()
+        keys += [] if names else ["keepd"]
+        streams = [{"id": key, "path": f"{folder}/{key}.log"} for key in keys]
+        reply.result({"log_dir": folder, "streams": streams})
+
+    def version(self, _params: Params, reply: Reply) -> None:
+        """Tell who answers."""
+        reply.result({"version": __version__, "protocol": 1})
+
+    def look(self) -> None:
+        """Answer whoever need not wait any longer."""
+        if self.waiters:
+            self.waiters = [waiter for waiter in self.waiters if not self._settled(waiter)]
+
+    def next_deadline(self) -> float | None:
+        """Return when the patience of the first waiter ends."""
+        return min((w.deadline for w in self.waiters if w.deadline is not None), default=None)
+
+    def _settled(self, waiter: Waiter) -> bool:
+        services = [self.desk.supervisor.services[key] for key in waiter.ids]
+        missing = [s for s in services if not _reached(s, waiter.goal)]
+        if waiter.reply.closed:
+            return True
+        if not missing:
+            waiter.reply.result({"replicas": list(waiter.ids)})
+            return True
+        hopeless = [s.id for s in missing if _hopeless(s, waiter.goal)]
+        if hopeless:
+            text = f"cannot become {waiter.goal}: {', '.join(hopeless)}"
+            waiter.reply.error("failed", text, replicas=hopeless)
+            return True
+        if waiter.deadline is not None and self.desk.now() >= waiter.deadline:
+            ids = [service.id for service in missing]
+            waiter.reply.error(
+                "timeout", f"not {waiter.goal} in time: {', '.join(ids)}", replicas=ids
+            )
+            return True
+        return False
+
+    def _refuse_while_stopping(self) -> None:
+        if self.desk.supervisor.shutdown:
+            raise BadParams("stopping", "cannot start anything: keepd is stopping")
+
+    def _ids(self, params: Params) -> tuple[str, ...]:
+        """Return the replicas that the patterns name, in the order of the list; all for none."""
+        names = params.get("names") or []
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise BadParams("bad-params", "cannot understand names: it is a list of strings")
+        return match(self.desk.supervisor.replicas, names)
+
+
+def match(replicas: dict[str, tuple[str, ...]], names: list[str]) -> tuple[str, ...]:
+    """Return the ids that `names` mean: a service, a replica, or a glob of either.
+
+    Raises BadParams (no-such-service) for a name that means nothing.
+    """
+    if not names:
+        return tuple(key for keys in replicas.values() for key in keys)
+    wanted: set[str] = set()
+    for name in names:
+        found = _meant(replicas, name)
+        if not found:
+            raise BadParams("no-such-service", f"no service is called {name!r}")
+        wanted.update(found)
+    return tuple(key for keys in replicas.values() for key in keys if key in wanted)
+
+
+def _meant(replicas: dict[str, tuple[str, ...]], name: str) -> list[str]:
+    if name in replicas:
+        return list(replicas[name])
+    service, slash, _ = name.partition("/")
+    if slash and name in replicas.get(service, ()):
+        return [name]
+    if not any(sign in name for sign in "*?["):
+        return []
+    return [
+        key
+        for one, keys in replicas.items()
+        for key in keys
+        if fnmatch.fnmatchcase(one, name) or fnmatch.fnmatchcase(key, name)
+    ]
+
+
+def _reached(service: Service, goal: str) -> bool:
+    if goal == "stopped":
+        return service.at_rest and not service.due
+    if goal == "completed":
+        return service.state is State.EXITED
+    return service.state in {State.RUNNING, State.EXITED}
+
+
+def _hopeless(service: Service, goal: str) -> bool:
+    """Return whether the replica cannot reach the goal unless somebody asks for it."""
+    if goal == "stopped":
+        return False
+    return service.state is State.FATAL or not service.wanted
+
+
+def _signal_number(name: object) -> int:
+    try:
+        return signals.number(str(name))
+    except ValueError as error:
+        raise BadParams("bad-params", f"cannot send it: {error}") from None
+
+
+def _guarded(word: Callable[[Params, Reply], None]) -> Callable[[Params, Reply], None]:
+    def guarded(params: Params, reply: Reply) -> None:
+        try:
+            word(params, reply)
+        except BadParams as error:
+            reply.error(error.kind, str(error))
+
+    return guarded
