@@ -68,7 +68,6 @@ class LineConnection:
         self._lines: deque[bytes] = deque()
         self._out = bytearray()
         self._ended = False  # the other side sends no more
-        self._ending = False  # closed as soon as the backlog is taken
         self._events = select.EPOLLIN
         sock.settimeout(0)
         poller.watch(sock.fileno(), self._ready, self._events)
@@ -81,7 +80,7 @@ class LineConnection:
     @property
     def is_open(self) -> bool:
         """Tell whether messages can still be sent."""
-        return self._sock.fileno() >= 0 and not self._ending
+        return self._sock.fileno() >= 0
 
     def fileno(self) -> int:
         """Return the socket's descriptor; -1 once closed."""
@@ -107,25 +106,10 @@ class LineConnection:
         self._lines.clear()
         self._out.clear()
 
-    def finish(self) -> None:
-        """Hear nothing more, and close when the other side has taken what was sent.
-
-        As after close(), closed() is not told.
-        """
-        self._lines.clear()
-        self._ending = True
-        if not self._out:
-            self.close()
-        elif self._sock.fileno() >= 0:
-            self._update()
-
     def _ready(self, events: int) -> None:
         if self._out:
             self._flush()
-        if self._ending:
-            if events & _OVER or not self._out:
-                self.close()
-        elif self._lines:
+        if self._lines:
             self._deliver()
         elif self._ended:
             if events & _OVER:
@@ -211,7 +195,7 @@ class LineConnection:
     def _update(self) -> None:
         if self._sock.fileno() < 0:
             return
-        reading = not (self._ended or self._ending or self._lines)
+        reading = not (self._ended or self._lines)
         writing = bool(self._out or self._lines)
         events = select.EPOLLIN * reading | select.EPOLLOUT * writing
         if events != self._events:
