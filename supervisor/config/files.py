@@ -1,0 +1,155 @@
+"""The files of a config: the main one and what it includes, each read once, as trees of nodes.
+
+An included file holds services and further includes, and defaults for its own services, which lie
+over those of the file that includes it. Relative paths are meant from the folder of the file that
+they are written in.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from dataclasses import dataclass
+from typing import Final
+
+from supervisor.core.spec import ServiceSpec
+
+from . import forms, leaves, loader
+from .document import INCLUDABLE, Document
+from .faults import Faults, Mark
+from .nodes import Entry, Mapping, Node, Scalar, Sequence, Text, told
+from .schema import Schema
+from .shapes import SHAPES
+
+MOST_FILES: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A service as a file lists it, with the defaults that hold for it, normalized."""
+
+    entry: Entry
+    defaults: Mapping
+
+
+def content(path: str, at: Mark, faults: Faults, encoding_errors: str = "strict") -> str | None:
+    """Return the text of a file; `at` is where a fault of opening it belongs."""
+    bounds = loader.Bounds()
+    try:
+        with open(path, "rb") as file:
+            data = file.read(bounds.size + 1)
+    except (OSError, ValueError) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or str(error)
+        faults.add(at, "", f"cannot read {path}: {reason.lower()}")
+        return None
+    if len(data) > bounds.size:
+        faults.add(Mark(path), "", f"cannot read {path}: more than {bounds.size:,} bytes")
+        return None
+    try:
+        return data.decode("utf-8-sig", encoding_errors)
+    except UnicodeDecodeError as error:
+        before = data[: error.start]
+        column = len(before[before.rfind(b"\n") + 1 :].decode(errors="replace")) + 1
+        place = Mark(path, before.count(b"\n") + 1, column)
+        faults.add(place, "", "not UTF-8", "save the file as UTF-8")
+        return None
+
+
+class Files:
+    """Reads a config file and its includes; what they list is in `services` and `document`."""
+
+    def __init__(self, faults: Faults) -> None:
+        self.services: dict[str, Listed] = {}
+        self.document = Mapping(Mark(""), {})  # the top level of the main file
+        self._faults = faults
+        self._schema = Schema(faults)
+        self._seen: set[str] = set()
+
+    def read(self, path: str) -> None:
+        """Read the main file and all that it includes."""
+        root = self.tree(path, Mark(path))
+        if root is None:
+            return
+        self.document = root
+        for name in root.entries.keys() - SHAPES[Document].keys():
+            key = root.entries[name].key
+            self._schema.unknown(key, name, Document, SHAPES[Document])
+        if "services" not in root.entries and "include" not in root.entries:
+            self._faults.add(root.at, "", "there are no services", "list them under services:")
+        self._listed(root, Mapping(root.at, {}))
+
+    def tree(self, path: str, at: Mark) -> Mapping | None:
+        """Return the top level of one file, None with a fault told (or where it is empty)."""
+        self._faults.file(path)
+        self._seen.add(os.path.realpath(path))
+        text = content(path, at, self._faults)
+        if text is None:
+            return None
+        before = bool(self._faults)
+        root: Node | None = loader.load(text, path, self._faults)
+        if root is None and before == bool(self._faults):
+            root = Mapping(Mark(path), {})
+        if root is None:
+            return None
+        if not isinstance(root, Mapping):
+            what = f"a config is a mapping of keys, not {told(root)}"
+            self._faults.add(root.at, "", what, "begin with services:")
+            return None
+        return root
+
+    def _listed(self, root: Mapping, above: Mapping) -> None:
+        """Note the services of a file; `above` are the defaults of the file that includes it."""
+        given = root.get("defaults")
+        own = forms.normalized(self._schema.mapping(given, "defaults") if given else above)
+        self._schema.fields(own, ServiceSpec, "defaults")
+        defaults = forms.over(above, own)
+        node = root.get("services")
+        if node is not None:
+            for name, entry in self._schema.mapping(node, "services").entries.items():
+                first = self.services.setdefault(name, Listed(entry, defaults))
+                if first.entry is not entry:
+                    at = first.entry.key.at
+                    what = "a service of this name stands in another file already"
+                    where = f"the first is at {at.file}:{at.line}"
+                    self._faults.add(entry.key.at, f"services.{name}", what, where)
+        include = root.get("include")
+        for pattern in self._patterns(include) if include else ():
+            for path in self._matching(pattern):
+                self._included(path, pattern.at(), defaults)
+
+    def _patterns(self, node: Node) -> list[Text]:
+        items = node.items if isinstance(node, Sequence) else (node,)
+        if isinstance(node, Scalar) and node.null:
+            return []
+        texts = [
+            leaves.text(item, f"include[{i}]", self._faults) for i, item in enumerate(items)
+        ]
+        return [text for text in texts if text]
+
+    def _matching(self, pattern: Text) -> list[str]:
+        """Return the files that a pattern means; a plain name means itself."""
+        path = os.path.join(os.path.dirname(pattern.mark.file), pattern)
+        if not glob.has_magic(pattern):
+            return [path]
+        # the folder is no pattern, whatever its name is
+        folder = os.path.dirname(pattern.mark.file)
+        found = sorted(glob.glob(pattern, root_dir=folder or "."))
+        return [os.path.join(folder, name) for name in found]
+
+    def _included(self, path: str, at: Mark, defaults: Mapping) -> None:
+        if os.path.realpath(path) in self._seen:
+            return  # two patterns, or a circle
+        if len(self._seen) >= MOST_FILES:
+            self._faults.add(at, "include", f"more than {MOST_FILES:,} files")
+            return
+        root = self.tree(path, at)
+        if root is None:
+            return
+        for name in root.entries.keys() - set(INCLUDABLE):
+            key = root.entries[name].key
+            if name in SHAPES[Document]:
+                what = "stands in the main file only, not in an included one"
+                self._faults.add(key.at, name, what)
+            else:
+                self._schema.unknown(key, name, Document, INCLUDABLE)
+        self._listed(root, defaults)

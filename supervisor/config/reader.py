@@ -1,0 +1,204 @@
+"""Reads a config in a short-lived process of its own, so that no file can harm or fatten the caller.
+
+The child is limited in memory, CPU and time, and is the only place that imports YAML and msgspec;
+it answers through a pipe. A child that dies, hangs or is killed is a fault in words. The caller
+must be single-threaded: the child is forked.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import json
+import os
+import resource
+import select
+import signal
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from .faults import Fault
+from .places import Overrides, Places
+
+_PLAN: Final = b"P"  # what follows is what was asked for
+_FAULTS: Final = b"F"
+_CHUNK: Final = 2**18
+_PATIENCE: Final = 1_000  # milliseconds for a killed child to go
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What the child may use."""
+
+    seconds: float = 10.0
+    memory: int = 2**30  # bytes of address space beside what the caller has
+
+
+def read_apart(
+    path: str, overrides: Overrides | None = None, limits: Limits = Limits()
+) -> str | tuple[Fault, ...]:
+    """Return the plan of a config as JSON (see plan.decode), or everything that is wrong with it."""
+    answer = _ask("plan", path, overrides or Overrides(), limits)
+    return answer if isinstance(answer, tuple) else answer.decode()
+
+
+def locate_apart(
+    path: str, overrides: Overrides | None = None, limits: Limits = Limits()
+) -> Places | tuple[Fault, ...]:
+    """Return a project's name and directories, whatever is wrong with its services.
+
+    This is for the words that speak to a running keepd: a broken service must not keep anyone from
+    `status` or `down`.
+    """
+    answer = _ask("places", path, overrides or Overrides(), limits)
+    return answer if isinstance(answer, tuple) else Places(**json.loads(answer))
+
+
+def schema_apart(limits: Limits = Limits()) -> str:
+    """Return the JSON Schema of a config file, as JSON; RuntimeError if the child dies."""
+    answer = _ask("schema", "", Overrides(), limits)
+    if isinstance(answer, tuple):
+        raise RuntimeError(answer[0].message)
+    return answer.decode()
+
+
+def _ask(what: str, path: str, overrides: Overrides, limits: Limits) -> bytes | tuple[Fault, ...]:
+    ours, theirs = os.pipe2(os.O_CLOEXEC)
+    deadline = time.monotonic() + limits.seconds
+    for stream in (sys.stdout, sys.stderr):  # what they hold would be written twice
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    pid = os.fork()
+    if pid == 0:
+        _child(theirs, limits, lambda: _answer(what, path, overrides))
+    os.close(theirs)
+    pidfd = os.pidfd_open(pid)
+    try:
+        data = _received(ours, deadline)
+        if not _ended(pidfd, deadline if data is not None else 0):
+            return _fault(path, f"took longer than {limits.seconds:g} s")
+        status = os.waitpid(pid, 0)[1]
+        pid = 0
+    finally:
+        os.close(ours)
+        _end(pid, pidfd)
+    if data is None:
+        return _fault(path, f"took longer than {limits.seconds:g} s")
+    return _understood(path, data, os.waitstatus_to_exitcode(status), limits)
+
+
+def _understood(
+    path: str, data: bytes, code: int, limits: Limits
+) -> bytes | tuple[Fault, ...]:
+    """Return what a child has said that ended with `code`."""
+    if code == -signal.SIGXCPU:
+        return _fault(path, f"took longer than {limits.seconds:g} s of CPU")
+    if code < 0:
+        return _fault(path, f"its reader was killed by {signal.Signals(-code).name}")
+    if code == os.EX_UNAVAILABLE:
+        return _fault(path, f"needed more than {limits.memory // 2**20} MiB of memory")
+    if code or data[:1] not in {_PLAN, _FAULTS}:
+        return _fault(path, f"its reader ended with exit code {code}")
+    if data[:1] == _PLAN:
+        return data[1:]
+    return tuple(Fault(**fault) for fault in json.loads(data[1:]))
+
+
+def _fault(path: str, what: str) -> tuple[Fault, ...]:
+    return (Fault(path, 0, 0, "", f"cannot read {path or 'the schema'}: {what}"),)
+
+
+def _received(source: int, deadline: float) -> bytes | None:
+    """Return all that comes until the end, None if that has not come by the deadline."""
+    waiting = select.poll()
+    waiting.register(source, select.POLLIN)
+    chunks = []
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0 or not waiting.poll(left * 1000):
+            return None
+        chunk = os.read(source, _CHUNK)
+        if not chunk:
+            return b"".join(chunks)
+        chunks.append(chunk)
+
+
+def _ended(pidfd: int, deadline: float) -> bool:
+    """Return whether the child has ended by the deadline."""
+    waiting = select.poll()
+    waiting.register(pidfd, select.POLLIN)
+    return bool(waiting.poll(max(0.0, deadline - time.monotonic()) * 1000))
+
+
+def _end(pid: int, pidfd: int) -> None:
+    """End a child that is still there; one that hangs in the kernel is left to its end."""
+    if pid:
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        waiting = select.poll()
+        waiting.register(pidfd, select.POLLIN)
+        if waiting.poll(_PATIENCE):
+            os.waitpid(pid, 0)
+    os.close(pidfd)
+
+
+def _child(out: int, limits: Limits, answer: Callable[[], bytes]) -> None:
+    """Answer and exit; nothing of the caller goes on in this process, whatever happens."""
+    code = os.EX_SOFTWARE
+    try:
+        signal.set_wakeup_fd(-1)
+        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGXCPU):
+            signal.signal(signum, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        _limit(limits)
+        data = memoryview(answer())
+        while data:
+            data = data[os.write(out, data) :]
+        code = os.EX_OK
+    except MemoryError:
+        code = os.EX_UNAVAILABLE
+    finally:
+        if code == os.EX_SOFTWARE:
+            sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+        os._exit(code)
+
+
+def _limit(limits: Limits) -> None:
+    """Bound this process; what is bounded lower already stays so."""
+    with open("/proc/self/statm", "rb") as file:
+        used = int(file.read().split()[0]) * resource.getpagesize()
+    cpu = int(limits.seconds) + 1
+    for kind, most in (
+        (resource.RLIMIT_AS, used + limits.memory),
+        (resource.RLIMIT_CPU, cpu),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        soft, hard = resource.getrlimit(kind)
+        bounds = [limit for limit in (soft, hard, most) if limit != resource.RLIM_INFINITY]
+        resource.setrlimit(kind, (min(bounds), hard))
+
+
+def _answer(what: str, path: str, overrides: Overrides) -> bytes:
+    """Return what the caller asked for, or faults, with the sign of which it is."""
+    # Imported by name and only here: this is the process that YAML and msgspec are meant for.
+    if what == "schema":
+        return _PLAN + importlib.import_module("supervisor.config.jsonschema").text().encode()
+    read = importlib.import_module("supervisor.config.read")
+    result = read.read(path, overrides) if what == "plan" else read.locate(path, overrides)
+    if isinstance(result, tuple):
+        return _FAULTS + _json([_fields(fault) for fault in result])
+    if isinstance(result, Places):
+        return _PLAN + _json(_fields(result))
+    plan = importlib.import_module("supervisor.config.plan")
+    return _PLAN + plan.encode(result).encode()
+
+
+def _fields(thing: Any) -> dict[str, Any]:  # noqa: ANN401 - a flat dataclass
+    return {name: getattr(thing, name) for name in thing.__dataclass_fields__}
+
+
+def _json(thing: object) -> bytes:
+    return json.dumps(thing, separators=(",", ":")).encode()

@@ -1,0 +1,153 @@
+"""The options of keepd as the schema sees them, read from the dataclasses that define them.
+
+Nothing is listed here but what a type cannot say: the bounds of numbers, and the keys that are
+designed but not built yet.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Final
+
+from msgspec import Meta
+
+from supervisor.core.spec import (
+    Backoff,
+    Log,
+    Ready,
+    ServiceSpec,
+    StartLimit,
+    Stop,
+)
+
+from .document import Document
+
+PARTS: Final = (Backoff, StartLimit, Stop, Ready, Log)
+
+
+class Kind(enum.Enum):
+    """What may stand under a key."""
+
+    TEXT = "a text"
+    FLAG = "true or false"
+    WHOLE = "a whole number"
+    NUMBER = "a number"
+    DURATION = "a duration"
+    SIZE = "a size"
+    CHOICE = "one of"  # of an enum
+    PART = "a mapping"  # of a dataclass's own keys
+    TEXTS = "a list of texts"
+    TEXT_OR_TEXTS = "a text or a list of texts"
+    TEXT_MAP = "a mapping of texts"
+    CHOICE_MAP = "a mapping of choices"
+    ANY_LIST = "a list"
+    ANY_MAP = "a mapping of anything"
+    SERVICES = "a mapping of services"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One option: `of` is the enum, the dataclass or the bounded type that its value is of."""
+
+    name: str
+    kind: Kind
+    of: Any
+    optional: bool  # null is a value
+    help: str
+    default: Any  # dataclasses.MISSING where there is none
+    later: frozenset[str]  # words that are designed but not built yet
+
+
+# What the numbers of a part must keep to; seconds and bytes are bounded in their own units.
+_BOUNDS: Final[Mapping[tuple[type, str], Meta]] = {
+    (Document, "version"): Meta(ge=1, le=1),
+    (ServiceSpec, "replicas"): Meta(ge=0, le=10_000),
+    (Backoff, "factor"): Meta(ge=1, le=1_000),  # its 64th power must still be a float
+    (Backoff, "jitter"): Meta(ge=0, le=1),
+    (StartLimit, "starts"): Meta(ge=1, le=1_000_000),
+    (StartLimit, "within"): Meta(ge=0.001),
+    (Ready, "timeout"): Meta(ge=0.001),
+    (Ready, "every"): Meta(ge=0.01),
+    (Log, "max_files"): Meta(ge=1, le=100_000),
+    (Log, "max_size"): Meta(ge=1_000),
+    (Log, "max_line"): Meta(ge=16, le=16 * 2**20),
+}
+
+# These are written otherwise than they are kept: a single text stands for a list of one.
+_WRITTEN: Final = {
+    (ServiceSpec, "command"): Kind.TEXT_OR_TEXTS,
+    (ServiceSpec, "env_file"): Kind.TEXT_OR_TEXTS,
+    (ServiceSpec, "inherit_env"): Kind.TEXT_OR_TEXTS,
+    (Document, "include"): Kind.TEXT_OR_TEXTS,
+    (Document, "services"): Kind.SERVICES,
+}
+
+LATER_KEYS: Final[Mapping[type, frozenset[str]]] = {
+    Document: frozenset(),
+    ServiceSpec: frozenset(
+        "user group umask nice limits health watchdog listen preload on".split()  # noqa: SIM905
+    ),
+    Ready: frozenset({"exec"}),
+    Log: frozenset({"compress", "stderr", "on_full"}),
+}
+LATER_WORDS: Final[Mapping[tuple[type, str], frozenset[str]]] = {
+    (Log, "to"): frozenset({"stdout", "journal", "syslog"}),
+    (Log, "format"): frozenset({"json"}),
+}
+NOT_BUILT: Final = "is part of keepd's design but not built yet"
+
+_PLAIN: Final = {str: Kind.TEXT, bool: Kind.FLAG, int: Kind.WHOLE, float: Kind.NUMBER}
+_MARKED: Final = {"duration": Kind.DURATION, "size": Kind.SIZE}
+
+
+def _kind(hint: Any) -> tuple[Kind, Any]:  # noqa: ANN401, PLR0911 - a table of types
+    """Return what may stand for a type, and the type of the value or of its members."""
+    if typing.get_origin(hint) is Annotated:
+        return _MARKED[hint.__metadata__[0]], hint.__origin__
+    match typing.get_origin(hint), typing.get_args(hint):
+        case builtins, (member, *_) if builtins is tuple:
+            return (Kind.ANY_LIST if member is Any else Kind.TEXTS), member
+        case abstract, (_, member) if abstract is Mapping:
+            if member is Any or dataclasses.is_dataclass(member):
+                return Kind.ANY_MAP, member
+            return (Kind.TEXT_MAP if member is str else Kind.CHOICE_MAP), member
+        case _:
+            pass
+    if hint in _PLAIN:
+        return _PLAIN[hint], hint
+    return (Kind.CHOICE if issubclass(hint, enum.Enum) else Kind.PART), hint
+
+
+def _field(owner: type, field: dataclasses.Field[Any], hint: Any) -> Field:  # noqa: ANN401
+    parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if typing.get_origin(hint) is typing.Union:  # of an Annotated and None
+        parts = typing.get_args(hint)
+    kind, of = _kind(next(part for part in parts if part is not types.NoneType))
+    if (owner, field.name) in _BOUNDS:
+        of = Annotated[of, _BOUNDS[owner, field.name]]
+    make = field.default_factory
+    default = field.default if make is dataclasses.MISSING else make()
+    kind = _WRITTEN.get((owner, field.name), kind)
+    optional = types.NoneType in parts
+    later = LATER_WORDS.get((owner, field.name), frozenset())
+    return Field(field.name, kind, of, optional, field.metadata.get("help", ""), default, later)
+
+
+def _fields(owner: type) -> dict[str, Field]:
+    hints = typing.get_type_hints(owner, include_extras=True)
+    return {
+        field.name: _field(owner, field, hints[field.name])
+        for field in dataclasses.fields(owner)
+        if (owner, field.name) != (ServiceSpec, "name")  # it is the key of the service
+    }
+
+
+SHAPES: Final[Mapping[type, Mapping[str, Field]]] = {
+    owner: _fields(owner) for owner in (Document, ServiceSpec, *PARTS)
+}
+READY_KINDS: Final = tuple(name for name in SHAPES[Ready] if name not in {"timeout", "every"})
