@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import gc
 import os
 import signal
 import sys
@@ -85,6 +86,7 @@ def keep_private() -> None:
 
 
 def _begin(title: str, keep: Collection[int]) -> None:
+    gc.freeze()  # a parent's forgotten socket, collected here, would close what has its number now
     signals.reset()
     os.setsid()
     null = os.open(os.devnull, os.O_RDONLY)

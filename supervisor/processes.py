@@ -1,0 +1,328 @@
+"""Carries out the core's actions and reports what became of them: births, signals, deaths.
+
+Nothing here decides, waits or raises: what went wrong is the next report. Of each run exactly one
+last word is told, SpawnFailed or Gone, and only when no process of it is left; until then its
+leader stays unreaped, so that nobody else can get its number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import select
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+
+from supervisor.births import (
+    Place,
+    Run,
+    Streams,
+    argv,
+    environment,
+    needs_zygote,
+    notify_path,
+    order,
+    tag,
+)
+from supervisor.core.events import (
+    Action,
+    BecameReady,
+    Exited,
+    Gone,
+    Kill,
+    Report,
+    Spawn,
+    Spawned,
+    SpawnFailed,
+    Terminate,
+)
+from supervisor.core.spec import ServiceSpec
+from supervisor.ipc import pidfd as pidfds
+from supervisor.sweeps import Sweeper
+from supervisor.unix import cgroup, kin, process, signals
+from supervisor.unix.leftovers import sweep_leftovers as _sweep_leftovers
+from supervisor.unix.notify import NotifySocket
+from supervisor.unix.nursery import Birth, Nursery, Stage
+from supervisor.unix.poller import Poller
+from supervisor.unix.spawn import CannotError, Newborn, spawn
+
+__all__ = ["Place", "Processes", "Streams", "sweep_leftovers"]
+
+_CANCELLED = "stopped before its birth was over"
+
+
+def sweep_leftovers(run_dir: str, place: Place) -> list[str]:
+    """Kill what an earlier keepd of this runtime directory left running; return a line for each."""
+    return [str(each) for each in _sweep_leftovers(run_dir, place.tree)]
+
+
+class Processes:
+    """All runs that are not over. `report(id, report)` may be called from inside perform()."""
+
+    def __init__(
+        self, poller: Poller, report: Callable[[str, Report], None], streams: Streams, place: Place
+    ) -> None:
+        self._poller = poller
+        self._report = report
+        self._streams = streams
+        self.no_groups = ""  # why there are no cgroups, in words
+        if place.groups and place.tree is None:
+            tree, self.no_groups = cgroup.settle(place.project, place.run_dir)
+            place = replace(place, tree=tree)
+        self.place = place
+        self._runs: dict[str, Run] = {}
+        self._by_pid: dict[int, Run] = {}
+        self._ended: dict[str, Run] = {}  # the leader is dead, the run not over yet
+        self._nursery = Nursery(poller, place.nofile)
+        self._sweeper = Sweeper(self._by_pid, self._nursery.pids)
+        self._settling = False
+        self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        process.keep_private()
+
+    # ---- what the master asks for ---------------------------------------------------------------
+
+    def perform(self, id: str, spec: ServiceSpec, action: Action) -> None:  # noqa: A002
+        """Carry out an action; what becomes of it is reported."""
+        run = self._runs.get(id)
+        match action:
+            case Spawn(number):
+                self._spawn(id, spec, number)
+            case Terminate(number) if run is not None and run.number == number:
+                self._terminate(run)
+            case Kill(number) if run is not None and run.number == number:
+                self._kill(run)
+            case _:  # the run is over, and was told to be
+                return
+
+    def signal(self, id: str, signum: int) -> bool:  # noqa: A002
+        """Send a signal to the leader; False if there is none."""
+        run = self._runs.get(id)
+        if run is None or run.pidfd < 0 or not run.spawned or run.exit is not None:
+            return False
+        return pidfds.send_signal(run.pidfd, signum)
+
+    def pid(self, id: str) -> int | None:  # noqa: A002
+        """Return the pid of the leader, while it lives."""
+        run = self._runs.get(id)
+        return run.pid if run is not None and run.pid and run.exit is None else None
+
+    def pid_owner(self, pid: int) -> str | None:
+        """Return the replica that a process belongs to."""
+        run = self._sweeper.owner(pid)
+        return run.id if run is not None else None
+
+    def words(self, id: str) -> str:  # noqa: A002
+        """Return what the service says of itself (STATUS= of sd_notify), or nothing."""
+        run = self._runs.get(id)
+        return run.status if run is not None else ""
+
+    def strangers(self) -> list[int]:
+        """Return children of ours that can be attributed to no run: descendants that hid."""
+        self._sweeper.look_anew()
+        return [pid for pid, run in self._sweeper.strangers() if run is None]
+
+    def kill_strangers(self) -> None:
+        """KILL those too: the last act of a shutdown."""
+        kin.kill_all(lambda: kin.family(self.strangers()))
+
+    def child_died(self) -> None:
+        """Hear SIGCHLD: reap strangers, go on with sweeps."""
+        if not self._settling:
+            self._settling = True
+            self._poller.later(self._settle)
+
+    def sweep(self) -> None:
+        """Compare what we believe with what is: one poll() over all pidfds."""
+        alive = {run.pidfd: run for run in self._by_pid.values() if run.exit is None}
+        poll = select.poll()
+        for fd in alive:
+            poll.register(fd, select.POLLIN)
+        for fd, _ in poll.poll(0):
+            self._died(alive[fd])
+        self.child_died()
+
+    def close(self) -> None:
+        """Let go of zygotes, descriptors and groups; what still runs is left alone."""
+        self._nursery.close()
+        for run in self._runs.values():
+            self._release(run)
+        self._runs.clear()
+        self._by_pid.clear()
+        if self.place.tree is not None:
+            self.place.tree.remove()
+        os.close(self._null)
+
+    # ---- birth ----------------------------------------------------------------------------------
+
+    def _spawn(self, id_: str, spec: ServiceSpec, number: int) -> None:
+        if id_ in self._runs:
+            self._report(id_, SpawnFailed(number, "the run before it is not over"))
+            return
+        try:
+            out = self._streams.open(id_, number, spec.log)
+            at = os.fstat(out)
+        except OSError as error:
+            self._report(id_, SpawnFailed(number, f"output: {error.strerror or error}"))
+            return
+        group = self.place.tree.group(id_) if self.place.tree else None
+        marks = kin.Marks(0, tag(self.place, id_, number), (at.st_dev, at.st_ino))
+        run = self._runs[id_] = Run(id_, number, spec, group, marks)
+        try:
+            self._bear(run, out)
+        except (OSError, CannotError) as error:
+            words = error.strerror if isinstance(error, OSError) else None
+            self._fail(run, words or str(error))
+
+    def _bear(self, run: Run, out: int) -> None:
+        if run.group is not None and run.group.populated():
+            run.group.kill()
+            raise CannotError("processes of an earlier run are still being killed")
+        if run.spec.ready is not None and run.spec.ready.notify:
+            run.ear = NotifySocket(notify_path(self.place, run.id, run.number))
+            self._poller.watch(run.ear.fileno(), functools.partial(self._heard, run))
+        if needs_zygote(run.spec, self.place):
+            told = functools.partial(self._birth_told, run)
+            run.birth = Birth(self._poller, order(run, self.place), told)
+            interpreter = run.spec.interpreter or sys.executable
+            self._nursery.bear(interpreter if run.spec.python else None, run.birth, out)
+            return
+        cwd, nofile = self.place.base_cwd, self.place.nofile
+        newborn = Newborn(argv(run.spec), environment(run), cwd, out, self._null, nofile)
+        place_for_pidfd = os.dup(self._null)  # without one we could not hold what we bear
+        try:
+            pid = spawn(newborn, run.group)
+        finally:
+            os.close(place_for_pidfd)
+        self._hold(run, pid, process.pidfd_open(pid))
+        self._spawned(run)
+
+    def _hold(self, run: Run, pid: int, pidfd: int) -> None:
+        run.pid, run.pidfd = pid, pidfd
+        self._by_pid[pid] = run
+        self._poller.watch(pidfd, lambda _mask: self._died(run))
+
+    def _spawned(self, run: Run) -> None:
+        run.birth = None
+        run.spawned = True
+        self._report(run.id, Spawned(run.number))
+        if run.ready:
+            self._report(run.id, BecameReady(run.number))
+
+    def _birth_told(self, run: Run) -> None:
+        birth = run.birth
+        if birth is None:
+            return
+        match birth.stage:
+            case Stage.BORN:
+                self._hold(run, birth.pid, birth.pidfd)
+            case Stage.ALIVE if run.failure is None:
+                self._spawned(run)
+            case Stage.ALIVE:
+                run.birth = None
+            case Stage.FAILED:
+                run.birth = None
+                self._fail(run, birth.error)
+
+    def _fail(self, run: Run, words: str) -> None:
+        """End a birth; the report comes when no process of it is left."""
+        run.failure = run.failure or words
+        if run.birth is not None:
+            run.birth.give_up()
+            if run.birth.stage is Stage.ASKED:
+                run.birth.stage = Stage.FAILED
+                self._nursery.given_up()
+            run.birth = None
+        if run.pid:
+            self._kill(run)
+        else:
+            self._over(run)
+
+    def _heard(self, run: Run, _mask: int) -> None:
+        for said in run.ear.take() if run.ear is not None else ():
+            if said.status is not None:
+                run.status = said.status
+            if said.ready and not run.ready:
+                run.ready = True
+                if run.spawned:
+                    self._report(run.id, BecameReady(run.number))
+
+    # ---- death ----------------------------------------------------------------------------------
+
+    def _terminate(self, run: Run) -> None:
+        if not run.spawned:
+            self._fail(run, _CANCELLED)
+        elif run.exit is None:
+            pidfds.send_signal(run.pidfd, signals.number(run.spec.stop.signal))
+            pidfds.send_signal(run.pidfd, signal.SIGCONT)
+        else:
+            self._sweeper.terminate(run)
+
+    def _kill(self, run: Run) -> None:
+        run.killing = True
+        if not run.spawned and run.failure is None:
+            self._fail(run, _CANCELLED)
+        else:
+            self._guarded(self._sweeper.kill, run)
+            self.child_died()
+
+    def _died(self, run: Run) -> None:
+        self._poller.forget(run.pidfd)
+        self._ended[run.id] = run
+        self.child_died()
+
+    def _settle(self) -> None:
+        """Look once at all that has died since: told, swept, reaped."""
+        self._settling = False
+        self._sweeper.look_anew()
+        for run in list(self._ended.values()):
+            self._guarded(self._settle_one, run)
+        if not self._nursery.expecting():  # an unknown child may be a newborn not told of yet
+            self._sweeper.reap()
+
+    def _settle_one(self, run: Run) -> None:
+        if run.exit is None:
+            run.exit = pidfds.peek(run.pidfd)
+            if run.exit is None:
+                self._poller.watch(run.pidfd, lambda _mask: self._died(run))
+                return
+            if run.birth is not None:
+                run.birth.settle()
+        if not self._sweeper.left(run):
+            self._over(run)
+        elif run.killing or run.failure is not None:
+            self._sweeper.kill(run)
+        elif not run.told:
+            run.told = True
+            self._report(run.id, Exited(run.number, run.exit.code))
+
+    def _guarded(self, act: Callable[[Run], None], run: Run) -> None:
+        with contextlib.suppress(OSError):  # out of descriptors, say: the next sweep tries again
+            act(run)
+
+    def _over(self, run: Run) -> None:
+        """Say the last word of a run."""
+        code = run.exit.code if run.exit is not None else None
+        if run.pidfd >= 0:
+            pidfds.reap(run.pidfd)
+        self._release(run)
+        self._runs.pop(run.id, None)
+        self._ended.pop(run.id, None)
+        self._by_pid.pop(run.pid, None)
+        self._streams.end(run.id, run.number)
+        if run.failure is not None:
+            self._report(run.id, SpawnFailed(run.number, run.failure))
+        else:
+            self._report(run.id, Gone(run.number, code))
+
+    def _release(self, run: Run) -> None:
+        if run.birth is not None:
+            run.birth.give_up()
+        if run.pidfd >= 0:
+            self._poller.forget(run.pidfd)
+            os.close(run.pidfd)
+        if run.ear is not None:
+            self._poller.forget(run.ear.fileno())
+            run.ear.close()

@@ -1,0 +1,133 @@
+"""What is left of a run, and its end: nothing of it may outlive it, whoever its parent is by now.
+
+With a cgroup the kernel knows. Without one we do: everything that lost its parent below us became
+our child (we are a subreaper), and session, tag and FIFO say whose it is. Nobody is ended here who
+was not found to belong to a run.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from supervisor.ipc import pidfd as pidfds
+from supervisor.unix import kin, process
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
+    from supervisor.births import Run
+
+_HIGHEST = 64  # steps up to an ancestor
+
+
+class Sweeper:
+    """Looks for what belongs to runs; `runs` are those that are not over, by their leader's pid."""
+
+    def __init__(self, runs: Mapping[int, Run], helpers: Callable[[], AbstractSet[int]]) -> None:
+        self._runs = runs
+        self._helpers = helpers
+        self._strangers: list[tuple[int, Run | None]] | None = None
+
+    def look_anew(self) -> None:
+        """Forget what the last look at our children showed."""
+        self._strangers = None
+
+    def strangers(self) -> list[tuple[int, Run | None]]:
+        """Return our living children that lead no run, each with the run that it belongs to."""
+        if self._strangers is None:
+            helpers = self._helpers()
+            unknown = [p for p in process.children() if p not in self._runs and p not in helpers]
+            self._strangers = self._attribute(unknown) if unknown else []
+        return self._strangers
+
+    def _attribute(self, pids: list[int]) -> list[tuple[int, Run | None]]:
+        tags = {run.marks.tag: run for run in self._runs.values()}
+        outputs = {run.marks.output: run for run in self._runs.values()}
+        found: list[tuple[int, Run | None]] = []
+        for pid in pids:
+            seen = kin.stat(pid)
+            if seen is None or seen.state in "ZX":
+                continue
+            run = self._runs.get(seen.session) or tags.get(kin.tag(pid) or "")
+            if run is None:
+                run = next((outputs[at] for at in kin.outputs(pid) if at in outputs), None)
+            found.append((pid, run))
+        return found
+
+    def left(self, run: Run) -> bool:
+        """Return whether anything of a run lives beside its leader, which has ended."""
+        if run.group is not None:
+            return run.group.populated()
+        return any(owner is run for _, owner in self.strangers())
+
+    def members(self, run: Run) -> kin.Members:
+        """Return all that is left of a run without a group, its leader among it."""
+        roots = [pid for pid, owner in self.strangers() if owner is run]
+        if run.pid and run.exit is None:
+            roots.append(run.pid)
+        return kin.family(roots)
+
+    def kill(self, run: Run) -> None:
+        """KILL to all that is left of it; their deaths are heard later."""
+        if run.group is not None:
+            run.group.kill()
+        else:
+            kin.kill_all(lambda: self._look_at(run))
+        if run.pidfd >= 0 and run.exit is None:
+            pidfds.send_signal(run.pidfd, signal.SIGKILL)
+
+    def _look_at(self, run: Run) -> kin.Members:
+        self.look_anew()
+        return self.members(run)
+
+    def terminate(self, run: Run) -> None:
+        """Send TERM to what its leader has left behind."""
+        for signum in (signal.SIGTERM, signal.SIGCONT):
+            if run.group is not None:
+                run.group.signal(signum)
+            else:
+                kin.signal_all(self._look_at(run), signum)
+
+    def owner(self, pid: int) -> Run | None:
+        """Return the run that a process belongs to by descent, session, tag or FIFO."""
+        for _ in range(_HIGHEST):
+            seen = kin.stat(pid)
+            if pid in self._runs or seen is None:
+                return self._runs.get(pid)
+            if seen.session in self._runs:
+                return self._runs[seen.session]
+            if seen.parent == os.getpid():
+                found = self._attribute([pid])
+                return found[0][1] if found else None
+            pid = seen.parent
+        return None
+
+    def reap(self) -> None:
+        """Let the kernel forget the dead among our children that lead no run."""
+        helpers = self._helpers()
+        while (dead := _first_dead()) is not None:
+            if dead in self._runs or dead in helpers:
+                unknown = [p for p in process.children() if p not in self._runs]
+                for pid in unknown:
+                    if pid not in helpers:
+                        _reap(pid)
+                return
+            _reap(dead)
+
+
+def _first_dead() -> int | None:
+    try:
+        info = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT | os.WNOHANG)
+    except ChildProcessError:
+        return None
+    return info.si_pid if info else None
+
+
+def _reap(pid: int) -> None:
+    try:
+        os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG)
+    except ChildProcessError:  # somebody has done it
+        return

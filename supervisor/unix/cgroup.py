@@ -1,0 +1,241 @@
+"""Cgroup v2: one group a replica, where the tree is ours to write.
+
+Ours is what systemd has delegated to our unit or, where no systemd manages the machine, what lies
+below the group that we were started in. Nothing is ever created, moved or killed elsewhere; any
+doubt or failure means that we do without groups.
+
+    <base>/                 the unit's group; or keepd.<project>.<hash of the runtime directory>
+      keepd/                the leaf: anchor, master and their helpers
+      services/web.0/       one group a replica, kept over its runs
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import zlib
+from dataclasses import dataclass
+
+from supervisor.ipc.pidfd import open_pidfd, send_signal
+
+_ROUNDS = 100
+_KILL = 9
+
+
+def _write(path: str, text: bytes) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, text)
+    finally:
+        os.close(fd)
+
+
+def _read(path: str) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        found = b""
+        while chunk := os.read(fd, 65_536):
+            found += chunk
+        return found
+    finally:
+        os.close(fd)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """One group; `home` is where keepd's own processes live."""
+
+    path: str
+    home: str
+
+    def procs(self) -> list[int]:
+        """Return the pids of all processes in it, zombies not among them."""
+        try:
+            return [int(pid) for pid in _read(f"{self.path}/cgroup.procs").split()]
+        except FileNotFoundError:
+            return []
+
+    def populated(self) -> bool:
+        """Return whether a process lives in it, or in a group below it."""
+        try:
+            return b"populated 1" in _read(f"{self.path}/cgroup.events")
+        except FileNotFoundError:
+            return False
+
+    def enter(self) -> None:
+        """Move ourselves into it, so that what we start is born there; it is made if need be."""
+        try:
+            _write(f"{self.path}/cgroup.procs", b"0")
+        except FileNotFoundError:
+            os.makedirs(self.path, exist_ok=True)
+            _write(f"{self.path}/cgroup.procs", b"0")
+
+    def go_home(self) -> None:
+        """Move ourselves back; if that cannot be, the next birth tries again, see kill()."""
+        with contextlib.suppress(OSError):
+            _write(f"{self.home}/cgroup.procs", b"0")
+
+    def make(self) -> str:
+        """Return the file to write `0` to, for a newborn that enters by itself."""
+        os.makedirs(self.path, exist_ok=True)
+        return f"{self.path}/cgroup.procs"
+
+    def everybody(self) -> list[int]:
+        """Return the pids in it and in the groups below."""
+        found: list[int] = []
+        for folder, _, _ in os.walk(self.path):
+            found += Group(folder, self.home).procs()
+        return found
+
+    def signal(self, signum: int) -> None:
+        """Send a signal to everybody in it."""
+        held: dict[int, int] = {}
+        try:
+            for pid in self.everybody():
+                with contextlib.suppress(ProcessLookupError):
+                    held[pid] = open_pidfd(pid)
+            # Who is in the group now, after the pidfd was opened, is one of the group's.
+            for pid in {*self.everybody()} & {*held} - {os.getpid()}:
+                with contextlib.suppress(PermissionError):
+                    send_signal(held[pid], signum)
+        finally:
+            for fd in held.values():
+                os.close(fd)
+
+    def kill(self) -> None:
+        """KILL to everybody in it; their deaths are told later. Never to ourselves."""
+        if os.getpid() in self.procs():
+            self.go_home()
+        try:
+            if os.getpid() not in self.procs():
+                _write(f"{self.path}/cgroup.kill", b"1")
+                return
+        except FileNotFoundError:  # no such group, or a kernel before 5.14
+            pass
+        self._kill_each()
+
+    def _kill_each(self) -> None:
+        for _ in range(_ROUNDS):
+            if not {*self.everybody()} - {os.getpid()}:
+                return
+            self.signal(_KILL)
+
+    def remove(self) -> None:
+        """Remove it and what is below; a group that is not empty stays."""
+        for folder, _, _ in os.walk(self.path, topdown=False):
+            with contextlib.suppress(OSError):
+                os.rmdir(folder)
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """The part of the hierarchy that is ours. `base` is a folder; `outside` where we came from."""
+
+    base: str
+    outside: str
+
+    @property
+    def leaf(self) -> Group:
+        """The group of keepd's own processes."""
+        return Group(f"{self.base}/keepd", f"{self.base}/keepd")
+
+    @property
+    def services(self) -> Group:
+        """The group above those of all replicas."""
+        return Group(f"{self.base}/services", f"{self.base}/keepd")
+
+    def group(self, replica: str) -> Group:
+        """Return the group of "web/0"; it need not exist yet.
+
+        A service's name may hold dots, its replica's number does not: the last dot tells.
+        """
+        name = ".".join(replica.rsplit("/", 1))
+        return Group(f"{self.base}/services/{name}", f"{self.base}/keepd")
+
+    def settle(self) -> None:
+        """Make it and move ourselves into the leaf, with all who are with us in a unit's group."""
+        os.makedirs(self.services.path, exist_ok=True)
+        os.makedirs(self.leaf.path, exist_ok=True)
+        self.leaf.enter()
+        if self.base == self.outside:
+            for pid in Group(self.base, self.base).procs():
+                with contextlib.suppress(ProcessLookupError):
+                    _write(f"{self.leaf.path}/cgroup.procs", b"%d" % pid)
+
+    def remove(self) -> None:
+        """Go back where we came from and leave nothing; the last of our processes calls it."""
+        self.services.remove()
+        with contextlib.suppress(OSError):
+            _write(f"{self.outside}/cgroup.procs", b"0")
+        self.leaf.remove()
+        if self.base != self.outside:
+            with contextlib.suppress(OSError):
+                os.rmdir(self.base)
+
+
+def _mount() -> tuple[str, str] | None:
+    """Return (mount point, the part of the hierarchy that it shows) of cgroup v2."""
+    for line in _read("/proc/self/mountinfo").decode().splitlines():
+        left, _, right = line.partition(" - ")
+        if right.startswith("cgroup2 "):
+            root, point = left.split(" ")[3:5]
+            return re.sub(r"\\(\d{3})", lambda m: chr(int(m[1], 8)), point), root
+    return None
+
+
+def _own_folder() -> str | None:
+    """Return the folder of the group that we are in, if it can be seen."""
+    mount = _mount()
+    if mount is None:
+        return None
+    point, root = mount
+    for line in _read("/proc/self/cgroup").decode().splitlines():
+        if line.startswith("0::/"):
+            path = line[3:]
+            inside = path == root or path.startswith(root.rstrip("/") + "/")
+            if not inside or "/../" in f"{path}/":
+                return None
+            return os.path.normpath(f"{point}/{path[len(root.rstrip('/')) :]}")
+    return None
+
+
+def _delegated(folder: str) -> bool:
+    for name in ("user.delegate", "trusted.delegate"):
+        with contextlib.suppress(OSError):
+            if os.getxattr(folder, name) == b"1":
+                return True
+    return False
+
+
+def _writable(folder: str) -> bool:
+    return os.access(folder, os.W_OK) and os.access(f"{folder}/cgroup.procs", os.W_OK)
+
+
+def _find(project: str, run_dir: str) -> tuple[Tree | None, str]:
+    own = _own_folder()
+    if own is None:
+        return None, "no cgroup v2 hierarchy shows the group that we are in"
+    above = os.path.dirname(own) if os.path.basename(own) == "keepd" else own
+    if os.path.isdir("/run/systemd/system"):
+        if not _delegated(above):
+            return None, f"systemd has not delegated {above} (Delegate=yes in the unit does)"
+        return Tree(above, above), ""
+    if not _writable(own):
+        return None, f"{own} is not ours to write"
+    name = re.sub(r"[^A-Za-z0-9_.@-]", "_", project)[:64]
+    return Tree(f"{own}/keepd.{name}.{zlib.crc32(os.fsencode(run_dir)):08x}", own), ""
+
+
+def settle(project: str, run_dir: str) -> tuple[Tree | None, str]:
+    """Return our tree, with ourselves in its leaf; or None, and why we do without, in words.
+
+    For the first of keepd's processes, before it forks the others.
+    """
+    try:
+        tree, why = _find(project, run_dir)
+        if tree is not None:
+            tree.settle()
+    except OSError as error:
+        return None, f"cannot set up cgroups: {error.strerror}: {error.filename!r}"
+    return tree, why

@@ -1,0 +1,155 @@
+"""Who belongs to whom, asked of /proc: for runs that have no cgroup of their own.
+
+A process belongs to a run if it descends from its leader or from another of its processes, leads
+or shares the leader's session, carries the run's tag in its environment, or has the run's FIFO as
+stdout or stderr. Identity is pid and start time, looked at again once a pidfd is held: nobody is
+ever signalled because of a number alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from supervisor.ipc.pidfd import open_pidfd, send_signal
+
+from .process import children
+
+TAG = "KEEPD_RUN"
+_ROUNDS = 100
+_LOOKS = 200  # at a process that is in the middle of its exec
+_GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
+
+Members = dict[int, int]  # pid: start time
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """What /proc/PID/stat says."""
+
+    state: str
+    parent: int
+    session: int
+    start: int  # clock ticks since boot
+    has_environment: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """How the processes of one run are known. `leader` is 0 where none was born."""
+
+    leader: int
+    tag: str
+    output: tuple[int, int]  # device and inode of its FIFO
+
+
+def stat(pid: int) -> Stat | None:
+    """Return the facts; None if there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            word = file.read().rpartition(b")")[2].split()
+    except _GONE:
+        return None
+    return Stat(
+        word[0].decode(),
+        int(word[1]),
+        int(word[3]),
+        int(word[19]),
+        len(word) > 48 and word[48] != b"0",
+    )
+
+
+def tag(pid: int) -> str | None:
+    """Return the KEEPD_RUN of a process, or None; of one in mid-exec that of its new life."""
+    for _ in range(_LOOKS):
+        try:
+            with open(f"/proc/{pid}/environ", "rb") as file:
+                environment = file.read()
+        except (*_GONE, OSError):
+            return None
+        if environment:
+            for entry in environment.split(b"\0"):
+                name, _, value = entry.partition(b"=")
+                if name == TAG.encode():
+                    return os.fsdecode(value)
+            return None
+        seen = stat(pid)
+        if seen is None or seen.has_environment or seen.state in "ZX":
+            return None
+    return None
+
+
+def outputs(pid: int) -> set[tuple[int, int]]:
+    """Return device and inode of what a process has as stdout and stderr."""
+    found = set()
+    for fd in (1, 2):
+        with contextlib.suppress(OSError):
+            at = os.stat(f"/proc/{pid}/fd/{fd}")
+            found.add((at.st_dev, at.st_ino))
+    return found
+
+
+def belongs(pid: int, marks: Marks) -> bool:
+    """Return whether a process whose descent is unknown is one of the run's."""
+    seen = stat(pid)
+    if seen is None:
+        return False
+    if marks.leader and seen.session == marks.leader:
+        return True
+    return tag(pid) == marks.tag or marks.output in outputs(pid)
+
+
+def family(roots: Iterable[int]) -> Members:
+    """Return these processes and all their descendants, without the dead."""
+    found: Members = {}
+    waiting = list(roots)
+    while waiting:
+        pid = waiting.pop()
+        seen = stat(pid)
+        if pid not in found and seen is not None:
+            if seen.state not in "ZX":
+                found[pid] = seen.start
+            waiting += children(pid)
+    return found
+
+
+def hold(pid: int, start: int) -> int | None:
+    """Return a pidfd of this very process; None if it is gone."""
+    try:
+        fd = open_pidfd(pid)
+    except ProcessLookupError:
+        return None
+    seen = stat(pid)  # looked at with the pidfd in hand: it cannot mean an earlier owner of the pid
+    if seen is not None and seen.start == start:
+        return fd
+    os.close(fd)
+    return None
+
+
+def signal_all(members: Members, signum: int) -> None:
+    """Send a signal to each of these very processes; the dead and the forbidden are skipped."""
+    for pid, start in members.items():
+        fd = hold(pid, start)
+        if fd is not None:
+            with contextlib.suppress(PermissionError):
+                send_signal(fd, signum)
+            os.close(fd)
+
+
+def kill_all(listed: Callable[[], Members]) -> Members:
+    """Freeze whom `listed` names until it names nobody new, then KILL them all; return them.
+
+    Without the freeze a process that forks faster than we look would never be caught.
+    """
+    frozen: Members = {}
+    for _ in range(_ROUNDS):
+        fresh = {pid: at for pid, at in listed().items() if frozen.get(pid) != at}
+        if not fresh:
+            break
+        signal_all(fresh, signal.SIGSTOP)
+        frozen.update(fresh)
+    signal_all(frozen, signal.SIGKILL)
+    return frozen

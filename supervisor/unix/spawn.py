@@ -1,0 +1,76 @@
+"""Births that need no set-up, by posix_spawn.
+
+It shares our memory until exec, and so never grows dearer with us. It returns only after the
+exec, with its error if there was one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from . import limits, signals
+from .cgroup import Group
+from .zygote import CannotError, exec_words, program
+
+__all__ = ["CannotError", "Newborn", "spawn"]
+
+_DEFAULTS = sorted(signals.ALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Newborn:
+    """What a process is to begin with. `out` becomes stdout and stderr, `null` stdin."""
+
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    cwd: str  # where argv[0] and PATH are looked up: our own, for a spawn
+    out: int
+    null: int
+    nofile: int  # soft limit of descriptors
+
+
+def spawn(newborn: Newborn, group: Group | None) -> int:
+    """Return the pid of a process that has executed its program; CannotError in words.
+
+    It leads a session of its own, with every signal at its default, and has but its stdio open.
+    With a group we are in that group ourselves while it is born: it can never be seen outside,
+    nor leave anything there.
+    """
+    name = newborn.argv[0]
+    file = program(name, newborn.env.get("PATH", os.defpath), newborn.cwd)
+    if group is None:
+        return _spawn(newborn, file)
+    try:
+        group.enter()
+    except OSError as error:
+        raise CannotError(f"group: {error.strerror}: {group.path!r}") from error
+    try:
+        return _spawn(newborn, file)
+    finally:
+        group.go_home()
+
+
+def _spawn(newborn: Newborn, file: str) -> int:
+    out = newborn.out
+    actions = (
+        (os.POSIX_SPAWN_DUP2, newborn.null, 0),
+        (os.POSIX_SPAWN_DUP2, out, 1),
+        (os.POSIX_SPAWN_DUP2, out, 2),
+    )
+    try:
+        with limits.lowered_nofile(newborn.nofile):
+            return os.posix_spawn(
+                file,
+                newborn.argv,
+                newborn.env,
+                file_actions=actions,
+                setsid=True,
+                setsigmask=(),
+                setsigdef=_DEFAULTS,
+            )
+    except OSError as error:
+        raise CannotError(exec_words(error, newborn.argv[0], file)) from error
+    except ValueError as error:  # a zero byte in an argument or in the environment
+        raise CannotError(str(error)) from error
