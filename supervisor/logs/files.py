@@ -1,0 +1,202 @@
+"""The log files of one stream: opened, rotated, counted, and the oldest removed.
+
+Every path is walked below a directory descriptor and no symbolic link is followed, since a
+service may own the directory its files are in. A rotation is one rename to the next number:
+`0.log` becomes `0.000017.log`. A file is never truncated and never written to after its rename.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# O_NONBLOCK: what stands in the file's place may be a FIFO that nobody reads.
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_SUFFIX = ".log"
+_DIGITS = 6
+
+
+def rotated_name(stem: str, number: int) -> str:
+    """Return the name of a file that has been rotated."""
+    return f"{stem}.{number:0{_DIGITS}d}{_SUFFIX}"
+
+
+def rotated_number(name: str) -> tuple[str, int] | None:
+    """Return the stem and number in the name of a rotated file; None if it is none."""
+    if not name.endswith(_SUFFIX):
+        return None
+    stem, dot, digits = name[: -len(_SUFFIX)].rpartition(".")
+    if not (dot and stem and len(digits) >= _DIGITS and digits.isascii() and digits.isdecimal()):
+        return None
+    return stem, int(digits)
+
+
+def split_id(stream: str) -> tuple[str, str]:
+    """Return the directory ("" for none) and the stem of a stream's files.
+
+    ValueError for what could lead out of the log directory.
+    """
+    parts = stream.split("/")
+    if len(parts) > 2 or not all(_is_safe(part) for part in parts):
+        raise ValueError(f"cannot name log files after {stream!r}")
+    return (parts[0], parts[1]) if len(parts) == 2 else ("", parts[0])
+
+
+def _is_safe(part: str) -> bool:
+    return part[:1].isalnum() and part.isascii() and part.isprintable()
+
+
+class LogDirectory:
+    """The log directory, and which numbers were found in it when it was first looked into.
+
+    There is one writer, so that a look is needed once for a thousand replicas of a service.
+    """
+
+    def __init__(self, path: str) -> None:
+        """Open the directory, making it if need be; OSError."""
+        os.makedirs(path, 0o755, exist_ok=True)
+        self._fd = os.open(path, _DIRECTORY & ~os.O_NOFOLLOW)
+        self._numbers: dict[str, dict[str, list[int]]] = {}
+
+    def open(self, name: str) -> int:
+        """Return a new descriptor of a directory below, made if need be; "" is the top."""
+        if not name:
+            return os.open(".", _DIRECTORY, dir_fd=self._fd)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(name, 0o755, dir_fd=self._fd)
+        return os.open(name, _DIRECTORY, dir_fd=self._fd)
+
+    def take_numbers(self, name: str, stem: str) -> list[int]:
+        """Return the numbers of a stream's rotated files in order; the caller keeps them now."""
+        if name not in self._numbers:
+            self._look(name)
+        return self._numbers[name].pop(stem, [])
+
+    def keep_numbers(self, name: str, stem: str, numbers: list[int]) -> None:
+        """Remember a stream's numbers for when it comes back."""
+        self._numbers.setdefault(name, {})[stem] = numbers
+
+    def _look(self, name: str) -> None:
+        found: dict[str, list[int]] = {}
+        directory = self.open(name)
+        try:
+            for entry in os.listdir(directory):
+                if known := rotated_number(entry):
+                    found.setdefault(known[0], []).append(known[1])
+        finally:
+            os.close(directory)
+        self._numbers[name] = {stem: sorted(numbers) for stem, numbers in found.items()}
+
+
+class LogFiles:
+    """The files of one stream; the current one is opened when it is first written to."""
+
+    def __init__(self, top: LogDirectory, stream: str) -> None:
+        """Look which rotated files there are; OSError, or ValueError for a bad name."""
+        self._top = top
+        self._name, self._stem = split_id(stream)
+        self._rotated = top.take_numbers(self._name, self._stem)
+        self._fd = -1
+
+    @property
+    def next_number(self) -> int:
+        """Return the number that the current file will get."""
+        return self._rotated[-1] + 1 if self._rotated else 1
+
+    def opened(self) -> int:
+        """Return the descriptor of the current file, opened for appending if it was not yet.
+
+        OSError; also where its place is taken by a link or anything but a file of its own.
+        """
+        if self._fd < 0:
+            directory = self._top.open(self._name)
+            try:
+                fd = os.open(self._stem + _SUFFIX, _APPEND, 0o640, dir_fd=directory)
+            finally:
+                os.close(directory)
+            known = os.fstat(fd)
+            if not stat.S_ISREG(known.st_mode) or known.st_nlink > 1:
+                os.close(fd)
+                raise OSError(f"{self._stem}{_SUFFIX} is not a file of its own")
+            self._fd = fd
+        return self._fd
+
+    def size(self) -> int:
+        """Return the size of the current file; OSError."""
+        return os.fstat(self.opened()).st_size
+
+    def is_current(self) -> bool:
+        """Tell whether the opened file still has its name; somebody may have moved it away."""
+        if self._fd < 0:
+            return True
+        with contextlib.suppress(FileNotFoundError):
+            directory = self._top.open(self._name)
+            try:
+                named = os.stat(self._stem + _SUFFIX, dir_fd=directory, follow_symlinks=False)
+            finally:
+                os.close(directory)
+            return os.path.samestat(named, os.fstat(self._fd))
+        return False
+
+    def ends_open(self) -> bool:
+        """Tell whether the current file ends in the middle of a line; OSError."""
+        size = self.size()
+        if not size:
+            return False
+        reader = os.open(f"/proc/self/fd/{self._fd}", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.pread(reader, 1, size - 1) != b"\n"
+        finally:
+            os.close(reader)
+
+    def rotate(self, number: int) -> None:
+        """Give the current file its number; the next write begins a new one. OSError."""
+        self.close()
+        directory = self._top.open(self._name)
+        try:
+            target = rotated_name(self._stem, number)
+            source = self._stem + _SUFFIX
+            os.rename(source, target, src_dir_fd=directory, dst_dir_fd=directory)
+        finally:
+            os.close(directory)
+
+    def is_rotated(self, number: int) -> bool:
+        """Tell whether there is a file of that number; OSError."""
+        directory = self._top.open(self._name)
+        try:
+            os.stat(rotated_name(self._stem, number), dir_fd=directory, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        finally:
+            os.close(directory)
+        return True
+
+    def prune(self, number: int, max_files: int) -> None:
+        """Count `number` among the rotated; remove the oldest, to have max_files with the current.
+
+        What cannot be removed stays: no line is held up for it.
+        """
+        if not self._rotated or self._rotated[-1] < number:
+            self._rotated.append(number)
+        excess = self._rotated[: max(len(self._rotated) - max(max_files - 1, 0), 0)]
+        if not excess:
+            return
+        directory = self._top.open(self._name)
+        for old in excess:
+            with contextlib.suppress(OSError):
+                os.unlink(rotated_name(self._stem, old), dir_fd=directory)
+        os.close(directory)
+        del self._rotated[: len(excess)]
+
+    def close(self) -> None:
+        """Close the current file, until it is written to again."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def forget(self) -> None:
+        """Close, and leave word of the numbers for when the stream comes back."""
+        self.close()
+        self._top.keep_numbers(self._name, self._stem, self._rotated)

@@ -1,0 +1,126 @@
+"""How the bytes of a service become the bytes of its log files.
+
+Pure: the same batch, place, rules and time always give the same pieces, whoever asks. On that the
+promise rests that a batch which a killed writer has left half written is completed by its
+successor with nothing lost, doubled or torn. Nothing here opens, reads or writes a file.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+# Ends the piece of a line that is longer than max_line; the rest of it follows as a line.
+CONTINUES = b" [keepd: line continues]\n"
+# Ends a line whose service died, or closed its output, in the middle of it.
+UNFINISHED = b" [keepd: no newline at the end]\n"
+
+Piece = tuple[bytes | memoryview, ...]  # what goes into one file, to be written in this order
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a stream stands between two batches."""
+
+    index: int = 1  # the number the current file will get when it is rotated
+    size: int = 0  # bytes in the current file
+    column: int = 0  # bytes of the line that is still open in it; 0: it ends with a whole line
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What the configuration says about a stream's files; sizes are bytes."""
+
+    raw: bool = False
+    max_size: int = 50_000_000
+    max_files: int = 10
+    max_line: int = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """All that decides how one batch is written, beside its bytes."""
+
+    place: Place
+    rules: Rules
+    micros: int  # since the epoch, UTC
+    closing: bool = False  # no bytes: the run is over, the open line is to be ended
+
+
+def stamp(micros: int) -> bytes:
+    """Return a time as lines begin with it: RFC 3339, UTC, and a blank."""
+    seconds, rest = divmod(micros, 1_000_000)
+    return b"%d-%02d-%02dT%02d:%02d:%02d.%06dZ " % (*time.gmtime(seconds)[:6], rest)
+
+
+def render(data: bytes, batch: Batch) -> tuple[list[Piece], Place]:
+    """Return what is to be written, a piece for each file, and where the stream stands then.
+
+    The first piece goes to the current file; between two pieces the file is rotated.
+    """
+    place, rules = batch.place, batch.rules
+    if batch.closing:
+        prefix, text, end, column = b"", UNFINISHED, len(UNFINISHED), 0
+    else:
+        data, column = _cut(data, place.column, max(rules.max_line, 1))
+        prefix, text, end = b"", data, len(data)
+        if not rules.raw:
+            prefix, text, end = _stamped(data, place.column, stamp(batch.micros))
+    size = place.size + len(prefix) + end
+    if size <= rules.max_size:
+        view = text if end == len(text) else memoryview(text)[:end]
+        return [(prefix, view) if prefix else (view,)], Place(place.index, size, column)
+    pieces = _split(prefix + text[:end], place, rules.max_size)
+    written = len(pieces[-1]) + (place.size if len(pieces) == 1 else 0)
+    return [(piece,) for piece in pieces], Place(place.index + len(pieces) - 1, written, column)
+
+
+def _cut(data: bytes, column: int, max_line: int) -> tuple[bytes, int]:
+    """Return data with its overlong lines cut, and the column at its end.
+
+    Looks for a newline once in max_line bytes, not for each line.
+    """
+    size = len(data)
+    begin = -column  # where the line began; before these data, if it was open
+    done = 0
+    parts: list[bytes] = []
+    while size - begin > max_line:
+        newline = data.rfind(b"\n", max(begin, 0), max(begin + max_line + 1, 0))
+        if newline >= 0:
+            begin = newline + 1
+        else:
+            begin = max(begin + max_line, 0)
+            parts += (data[done:begin], CONTINUES)
+            done = begin
+    if parts:
+        data = b"".join((*parts, data[done:]))
+    newline = data.rfind(b"\n")
+    return data, len(data) - newline - 1 if newline >= 0 else column + size
+
+
+def _stamped(data: bytes, column: int, time_stamp: bytes) -> tuple[bytes, bytes, int]:
+    """Return what stands before the text, the text, and how much of the text counts."""
+    text = data.replace(b"\n", b"\n" + time_stamp)
+    end = len(text) - len(time_stamp) if data.endswith(b"\n") else len(text)
+    return (b"" if column else time_stamp), text, end
+
+
+def _split(text: bytes, place: Place, max_size: int) -> list[memoryview]:
+    """Return text in pieces that end with a line, each as long as its file allows.
+
+    A line is never parted: alone in a file, or begun in it, it may exceed the size.
+    """
+    view = memoryview(text)
+    pieces = []
+    begin, room = 0, max_size - place.size
+    must_stay = place.size == 0 or place.column > 0  # what comes next belongs into this file
+    while len(text) - begin > room:
+        cut = text.rfind(b"\n", begin, begin + room) + 1 if room > 0 else 0
+        if not cut:
+            cut = (text.find(b"\n", begin) + 1 or len(text)) if must_stay else begin
+        if cut == len(text):
+            break
+        pieces.append(view[begin:cut])
+        begin, room, must_stay = cut, max_size, True
+    pieces.append(view[begin:])
+    return pieces

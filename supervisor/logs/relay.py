@@ -1,0 +1,208 @@
+"""The master's side of the log path: a FIFO for each run, and word of it to the log writer.
+
+The FIFO is opened for reading and writing, so that a service always has a reader: it meets no
+EPIPE, and what it has said is kept while the writer is dead, at the price of waiting when the FIFO
+is full. Each FIFO stays open here until the writer says that it is drained. The master never waits
+for the writer, and never for room in a pipe.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from supervisor.core.spec import Log, LogFormat, LogTo
+from supervisor.unix.lines import LineConnection
+from supervisor.unix.poller import Poller
+
+KEEPD = "keepd"  # the stream of keepd's own events
+
+_F_SETPIPE_SZ = 1031
+_ROOM = 1 << 20
+_ROOM_FOR = 64  # streams; beyond, an unprivileged user is soon out of pipe memory
+_LONGEST_EVENT = 4000  # bytes; up to PIPE_BUF a write is whole or not at all
+
+
+@dataclass(slots=True)
+class _Run:
+    fd: int
+    path: str
+    rules: Mapping[str, Any]
+    ended: bool = False
+    position: tuple[int, int] | None = None
+
+
+class LogRelay:
+    """What is printed by runs, on its way to the writer that is attached now, if any."""
+
+    def __init__(
+        self, poller: Poller, run_dir: str, log_dir: str, trouble: Callable[[str], None]
+    ) -> None:
+        """Open the stream of keepd's own events; OSError. trouble(text) is told in words."""
+        self.opened: Callable[[str, int, tuple[int, int]], None] | None = None
+        self.writer_pid: int | None = None
+        self._poller = poller
+        self._run_dir = run_dir
+        self._log_dir = log_dir
+        self._trouble = trouble
+        self._writer: LineConnection | None = None
+        self._runs: dict[tuple[str, int], _Run] = {}
+        self._done: Callable[[], None] | None = None
+        self._dropped = 0
+        self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        path = os.path.join(run_dir, "events.fifo")
+        fd = _open_fifo(path, os.O_NONBLOCK)
+        self._runs[KEEPD, 1] = _Run(fd, path, _rules(Log()))
+
+    def attach(self, sock: socket.socket) -> None:
+        """Speak to a new log writer: it is told all that is not drained yet."""
+        if self._writer:
+            self._writer.close()
+        self._writer = LineConnection(sock, self._poller, self._heard, self._lost)
+        for (name, number), run in self._runs.items():
+            self._tell_open(name, number, run)
+            if run.ended:
+                self._writer.send({"end": name, "run": number})
+
+    def open(self, id: str, run: int, log: Log) -> int:  # noqa: A002 - the word for it everywhere
+        """Return the descriptor that becomes stdout and stderr of a run; it stays ours.
+
+        OSError if there can be none.
+        """
+        if log.to == LogTo.NONE:
+            return self._null
+        known = self._runs.get((id, run))
+        if known is None:
+            path = os.path.join(self._run_dir, "fifo", f"{id}.{run}")
+            os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+            known = _Run(_open_fifo(path), path, _rules(log))
+            if len(self._runs) < _ROOM_FOR:
+                with contextlib.suppress(OSError):  # the default will do
+                    fcntl.fcntl(known.fd, _F_SETPIPE_SZ, _ROOM)
+            self._runs[id, run] = known
+            self._tell_open(id, run, known)
+        return known.fd
+
+    def end(self, id: str, run: int) -> None:  # noqa: A002 - as above
+        """Let a run's log be completed: no process of it is left, or none was born."""
+        known = self._runs.get((id, run))
+        if known and not known.ended:
+            known.ended = True
+            if self._writer:
+                self._writer.send({"end": id, "run": run})
+
+    def position(self, id: str, run: int) -> tuple[int, int] | None:  # noqa: A002 - as above
+        """Return where a run's words begin; None: not known yet, or nothing is written.
+
+        (number its file will get when it is rotated, offset in that file).
+        """
+        known = self._runs.get((id, run))
+        return known.position if known else None
+
+    def path(self, id: str) -> str:  # noqa: A002 - as above
+        """Return the file that a stream is written to at present."""
+        return os.path.join(self._log_dir, f"{id}.log")
+
+    def say(self, text: str) -> None:
+        """Write one line of keepd's own events; never waits: what finds no room is counted."""
+        known = self._runs.get((KEEPD, 1))
+        if known is None or known.ended:
+            return
+        if self._dropped and not _say(known.fd, f"{self._dropped} events could not be written"):
+            self._dropped += 1
+            return
+        self._dropped = 0 if _say(known.fd, text) else 1
+
+    def finish(self, done: Callable[[], None]) -> None:
+        """Call done() when every run has ended and is in its file, keepd's own events last."""
+        self._done = done
+        self._go_on_finishing()
+
+    def close(self) -> None:
+        """Let go of everything as it is: FIFOs that are not drained stay for a successor."""
+        if self._writer:
+            self._writer.close()
+            self._writer = None
+        for run in self._runs.values():
+            os.close(run.fd)
+        self._runs.clear()
+        os.close(self._null)
+
+    def _tell_open(self, name: str, number: int, run: _Run) -> None:
+        if self._writer:
+            told = {"open": name, "run": number, "fifo": run.path, "log": run.rules}
+            self._writer.send(told)
+
+    def _heard(self, message: dict[str, Any]) -> None:
+        match message:
+            case {"hello": int(pid)}:
+                self.writer_pid = pid
+            case {"opened": str(name), "run": int(number), "index": int(index), "size": int(size)}:
+                self._begun(name, number, (index, size))
+            case {"drained": str(name), "run": int(number)}:
+                self._drained(name, number)
+            case {"trouble": str(text)}:
+                self._trouble(text)
+            case _:
+                self._trouble(f"cannot understand the log writer: {message}")
+
+    def _begun(self, name: str, number: int, position: tuple[int, int]) -> None:
+        run = self._runs.get((name, number))
+        if run and run.position is None:
+            run.position = position
+            if self.opened:
+                self.opened(name, number, position)
+
+    def _drained(self, name: str, number: int) -> None:
+        run = self._runs.pop((name, number), None)
+        if run is None:
+            return
+        os.close(run.fd)
+        with contextlib.suppress(OSError):  # a name that is left does no harm
+            os.unlink(run.path)
+        self._go_on_finishing()
+
+    def _go_on_finishing(self) -> None:
+        if self._done is None:
+            return
+        if set(self._runs) == {(KEEPD, 1)}:
+            self.end(KEEPD, 1)
+        elif not self._runs:
+            done, self._done = self._done, None
+            if self._writer:
+                self._writer.send({"quit": True})
+            done()
+
+    def _lost(self) -> None:
+        self._writer = None
+        self.writer_pid = None
+
+
+def _rules(log: Log) -> dict[str, Any]:
+    return {
+        "raw": log.format == LogFormat.RAW,
+        "max_size": log.max_size,
+        "max_files": log.max_files,
+        "max_line": log.max_line,
+    }
+
+
+def _open_fifo(path: str, flags: int = 0) -> int:
+    """Return a FIFO's descriptor; one that is there already is taken over with what is in it."""
+    with contextlib.suppress(FileExistsError):
+        os.mkfifo(path, 0o600)
+    return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags)
+
+
+def _say(fd: int, text: str) -> bool:
+    line = text.replace("\n", "\\n").encode("utf-8", "backslashreplace")
+    try:
+        os.write(fd, line[:_LONGEST_EVENT] + b"\n")
+    except BlockingIOError:
+        return False
+    return True

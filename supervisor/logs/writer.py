@@ -1,0 +1,277 @@
+"""The log writer: the only process that writes log files.
+
+It is the single consumer of one RelayQueue whose producers are the FIFOs of all runs, under a lock
+on the log directory that the kernel releases with it. It may be killed at any instant; what it has
+not committed its successor completes. It parses nothing that a service says, keeps no line in
+memory, never blocks on the master, and lets the trouble of one stream hold up no other.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import time
+from collections import deque
+from typing import Any
+
+from supervisor.ipc.filelock import FileLock
+from supervisor.ipc.relay import RelayQueue
+from supervisor.unix.lines import LineConnection
+from supervisor.unix.poller import Poller
+
+from .files import LogDirectory
+from .formats import Rules
+from .notes import Notebook
+from .stream import Stream
+
+_RETRY = 1.0  # seconds between two tries of what could not be written
+_LAST_TURNS = 8  # batches of each stream when leaving: more than a pipe can hold
+_LAST_WORDS = 2.0  # seconds for the master to take what is told to it
+_LOCK_PATIENCE = 5.0
+
+
+class _Run:
+    """One run of a stream: its FIFO, and whether all of its processes have gone."""
+
+    __slots__ = ("ended", "fd", "fifo", "number", "rules")
+
+    def __init__(self, number: int, fifo: str, rules: Rules) -> None:
+        self.number = number
+        self.fifo = fifo
+        self.rules = rules
+        self.ended = False
+        self.fd = -1
+
+    def open(self) -> None:
+        """Open the FIFO; it never ends then, whoever else has it open."""
+        if self.fd < 0:
+            self.fd = os.open(self.fifo, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+class _Lane:
+    """One stream and its runs in order: the first is read, the others wait for its end."""
+
+    __slots__ = ("begun", "id", "retry_at", "runs", "stream")
+
+    def __init__(self, name: str) -> None:
+        self.id = name
+        self.runs: deque[_Run] = deque()
+        self.stream: Stream | None = None
+        self.begun = False  # the first run is being read
+        self.retry_at = 0.0  # while something cannot be written
+
+
+class Writer:
+    """The loop: hear the master, take turns with the streams, sleep when all is quiet."""
+
+    def __init__(self, sock: socket.socket, run_dir: str, log_dir: str) -> None:
+        folder = os.path.join(run_dir, "inflight")
+        os.makedirs(folder, 0o700, exist_ok=True)
+        self._top = LogDirectory(log_dir)
+        self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._lock = FileLock(log_dir)
+        self._poller = Poller()
+        self._queue: RelayQueue[str] = RelayQueue()
+        self._poller.watch(self._queue.fileno(), lambda _: None)
+        self._master = LineConnection(sock, self._poller, self._heard, self._left_alone)
+        self._lanes: dict[str, _Lane] = {}
+        self._ending: dict[str, _Lane] = {}  # to be emptied without waiting for more
+        self._stuck: dict[str, _Lane] = {}  # to be tried again
+        self._leaving = False
+        self._quitting = False
+
+    def run(self) -> int:
+        """Write logs until told to leave, or left alone; return the exit code."""
+        if not self._locked():
+            return 1
+        self._book = Notebook(self._folder)
+        self._master.send({"hello": os.getpid()})
+        for name in list(self._book.slots):
+            self._turn(self._lane(name))
+        while not self._leaving:
+            self._poller.wait(self._limit())
+            self._round()
+        self._leave()
+        return 0
+
+    def _locked(self) -> bool:
+        told = False
+        while not self._lock.acquire(_LOCK_PATIENCE):
+            if not told:
+                self._master.send({"trouble": "cannot write logs: another log writer does"})
+                told = True
+            self._poller.wait(0)
+            if self._leaving:
+                return False
+        return True
+
+    def _limit(self) -> float | None:
+        if self._ending:
+            return 0.0
+        rest = self._queue.rest()
+        self._poller.change(self._queue.fileno(), 0 if rest else select.EPOLLIN)
+        if not self._stuck:
+            return rest or None
+        soonest = min(lane.retry_at for lane in self._stuck.values()) - time.monotonic()
+        return max(min(rest or soonest, soonest), 0.0)
+
+    def _round(self) -> None:
+        if not self._queue.rest():
+            for name in self._queue.poll(0):
+                self._turn(self._lanes[name])
+        for lane in list(self._ending.values()):
+            self._turn(lane)
+        if self._stuck:
+            now = time.monotonic()
+            for lane in [lane for lane in self._stuck.values() if lane.retry_at <= now]:
+                self._turn(lane)
+
+    def _turn(self, lane: _Lane) -> bool:
+        """Write one batch of a stream; tell whether there may be more of it at once."""
+        try:
+            more = self._step(lane)
+        except Exception as error:  # noqa: BLE001 - one stream's trouble must not end the others
+            self._stop(lane, error)
+            return False
+        if self._stuck.pop(lane.id, None):
+            self._master.send({"trouble": f"the log of {lane.id} is written again"})
+        return more
+
+    def _step(self, lane: _Lane) -> bool:
+        stream = lane.stream
+        if stream is None:
+            stream = lane.stream = Stream(lane.id, self._top, self._book, self._folder)
+        stream.recover()
+        if not lane.runs:
+            return self._retire(lane, stream)
+        run = lane.runs[0]
+        if not lane.begun and not self._begin(lane, stream, run):
+            return True
+        if lane.id not in self._queue:
+            self._hear(lane)
+        taken = stream.write_batch(lambda target: self._queue.splice(lane.id, target))
+        if taken or not run.ended:
+            return bool(taken)
+        stream.end_line()
+        self._finish(lane, run)
+        return bool(lane.runs)
+
+    def _retire(self, lane: _Lane, stream: Stream) -> bool:
+        """Forget a stream of which only a note was left, if nobody has asked for it to the end."""
+        if self._quitting:
+            stream.end_line()
+            stream.forget()
+            del self._lanes[lane.id]
+        return False
+
+    def _begin(self, lane: _Lane, stream: Stream, run: _Run) -> bool:
+        try:
+            run.open()
+        except FileNotFoundError:
+            if not run.ended:
+                raise
+            self._finish(lane, run)  # somebody has removed it, and what was in it
+            return False
+        index, size = stream.begin(run.number, run.rules)
+        lane.begun = True
+        self._hear(lane)
+        told = {"opened": lane.id, "run": run.number, "index": index, "size": size}
+        self._master.send(told)
+        return True
+
+    def _finish(self, lane: _Lane, run: _Run) -> None:
+        self._queue.remove(lane.id)
+        run.close()
+        lane.runs.popleft()
+        lane.begun = False
+        self._master.send({"drained": lane.id, "run": run.number})
+        if lane.runs:
+            self._ending[lane.id] = lane  # the next run is due
+            return
+        self._ending.pop(lane.id, None)
+        del self._lanes[lane.id]
+        assert lane.stream is not None
+        lane.stream.forget()
+
+    def _hear(self, lane: _Lane) -> None:
+        """Have the run that is read in the queue; in no hurry unless it is over."""
+        run = lane.runs[0]
+        if lane.id not in self._queue:
+            self._queue.add(lane.id, run.fd)
+        if run.ended:
+            self._ending[lane.id] = lane
+        else:
+            self._ending.pop(lane.id, None)
+
+    def _stop(self, lane: _Lane, error: Exception) -> None:
+        """Leave a stream alone for a while; its FIFO fills up, and nobody else's."""
+        self._queue.remove(lane.id)
+        self._ending.pop(lane.id, None)
+        if lane.id not in self._stuck:
+            why = error.strerror if isinstance(error, OSError) and error.strerror else repr(error)
+            told = f"cannot write the log of {lane.id}: {why}; trying again every second"
+            self._master.send({"trouble": told})
+        lane.retry_at = time.monotonic() + _RETRY
+        self._stuck[lane.id] = lane
+
+    def _lane(self, name: str) -> _Lane:
+        if name not in self._lanes:
+            self._lanes[name] = _Lane(name)
+        return self._lanes[name]
+
+    def _heard(self, message: dict[str, Any]) -> None:
+        match message:
+            case {"open": str(name), "run": int(number), "fifo": str(fifo), "log": dict(log)}:
+                self._open(name, _Run(number, fifo, Rules(**log)))
+            case {"end": str(name), "run": int(number)}:
+                self._end(name, number)
+            case {"quit": True}:
+                self._leaving = self._quitting = True
+            case _:
+                self._master.send({"trouble": f"cannot understand the master: {message}"})
+
+    def _open(self, name: str, run: _Run) -> None:
+        lane = self._lane(name)
+        if any(known.number == run.number for known in lane.runs):
+            return
+        with contextlib.suppress(OSError):  # tried again, and told, when it is its turn
+            run.open()  # now: as long as we have it open, its bytes are kept
+        lane.runs.append(run)
+        if len(lane.runs) == 1 and lane.id not in self._stuck:
+            self._ending[name] = lane
+
+    def _end(self, name: str, number: int) -> None:
+        lane = self._lanes.get(name)
+        for run in lane.runs if lane else ():
+            if run.number == number:
+                run.ended = True
+        if lane and lane.begun and lane.id not in self._stuck:
+            self._hear(lane)
+
+    def _left_alone(self) -> None:
+        self._leaving = True
+
+    def _leave(self) -> None:
+        """Write what is there, a bounded amount of each, and tell the master the rest."""
+        for lane in list(self._lanes.values()):
+            for _ in range(_LAST_TURNS):
+                if self._lanes.get(lane.id) is not lane or not self._turn(lane):
+                    break
+        end = time.monotonic() + _LAST_WORDS
+        while self._master.backlog and time.monotonic() < end:
+            self._poller.wait(end - time.monotonic())
+        self._master.close()
+        self._lock.release()
+
+
+def main(sock_fd: int, run_dir: str, log_dir: str) -> int:
+    """Be the log writer of one keepd, until the other end of the socket tells, or goes."""
+    os.umask(0o022)
+    return Writer(socket.socket(fileno=sock_fd), run_dir, log_dir).run()

@@ -1,0 +1,128 @@
+"""A log path of its own for a test: the master's side here, real writers forked and killed."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from supervisor.core.spec import Log
+from supervisor.logs import writer
+from supervisor.logs.relay import LogRelay
+from supervisor.unix import process
+from supervisor.unix.poller import Poller
+
+LIMIT = 30.0  # seconds; nothing here takes so long unless it hangs
+STAMP = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z ")
+
+
+@dataclass
+class House:
+    """run_dir and log_dir below `root`; close() leaves no process behind."""
+
+    root: Path
+    troubles: list[str] = field(default_factory=list)
+    pid: int = 0
+
+    def __post_init__(self):
+        self.run_dir, self.log_dir = self.root / "run", self.root / "log"
+        self.run_dir.mkdir(exist_ok=True)
+        self.poller = Poller()
+        self.relay = LogRelay(
+            self.poller, str(self.run_dir), str(self.log_dir), self.troubles.append
+        )
+
+    def start_writer(self):
+        """Fork a log writer and attach it."""
+        ours, theirs = socket.socketpair()
+        run_dir, log_dir = str(self.run_dir), str(self.log_dir)
+
+        def main():
+            return writer.main(theirs.fileno(), run_dir, log_dir)
+
+        self.pid = process.fork("log writer", main, (theirs.fileno(),))
+        theirs.close()
+        self.relay.attach(ours)
+
+    def kill_writer(self):
+        """SIGKILL it, wherever it is."""
+        os.kill(self.pid, signal.SIGKILL)
+        self.reap()
+
+    def reap(self):
+        """Wait until the writer has ended; return its exit code."""
+        pidfd = os.pidfd_open(self.pid)
+        self.until(lambda: os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT))
+        os.close(pidfd)
+        _, status = os.waitpid(self.pid, 0)
+        self.pid = 0
+        return os.waitstatus_to_exitcode(status)
+
+    def until(self, true, limit=LIMIT):
+        """Hear the writer until true() holds."""
+        end = time.monotonic() + limit
+        while not true():
+            assert time.monotonic() < end, f"waited in vain; troubles: {self.troubles}"
+            self.poller.wait(0.005)
+
+    def is_open(self, name, run):
+        return (name, run) in self.relay._runs
+
+    def print(self, name, data, run=1, log=None):
+        """Let a run print and end, and wait for it to be in the files."""
+        self.write(self.relay.open(name, run, log or Log()), data)
+        self.end(name, run)
+
+    def write(self, fd, data):
+        """Write all of it, hearing the writer while the FIFO is full."""
+        view = memoryview(data)
+        os.set_blocking(fd, False)
+        while view:
+            try:
+                view = view[os.write(fd, view) :]
+            except BlockingIOError:
+                self.poller.wait(0.005)
+
+    def end(self, name, run=1):
+        self.relay.end(name, run)
+        self.until(lambda: not self.is_open(name, run))
+
+    def finish(self):
+        """End keepd's own stream too, and let the writer go; return its exit code."""
+        done = []
+        self.relay.finish(lambda: done.append(1))
+        self.until(lambda: done)
+        return self.reap()
+
+    def paths(self, name):
+        """Return a stream's files, the oldest first."""
+        folder, _, stem = str(self.log_dir / name).rpartition("/")
+        rotated = sorted(Path(folder).glob(f"{stem}.??????.log"))
+        return [*rotated, *(path for path in [Path(folder, f"{stem}.log")] if path.exists())]
+
+    def text(self, name):
+        """Return what is in a stream's files, the oldest first."""
+        return b"".join(path.read_bytes() for path in self.paths(name))
+
+    def lines(self, name):
+        """Return the lines of a stream without their time stamps; each must have one."""
+        lines = self.text(name).split(b"\n")
+        assert lines.pop() == b"", "the log does not end with a whole line"
+        stamps = [STAMP.match(line) for line in lines]
+        assert all(stamps), [line for line, match in zip(lines, stamps, strict=True) if not match]
+        return [line[match.end() :] for line, match in zip(lines, stamps, strict=True)]
+
+    def close(self):
+        if self.pid:
+            self.kill_writer()
+        self.relay.close()
+        self.poller.close()
+
+
+def numbered(first, last, width=20):
+    """Return lines that tell their number, of uneven lengths."""
+    return b"".join(b"line %d %s\n" % (i, b"x" * (i % width)) for i in range(first, last))
