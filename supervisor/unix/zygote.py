@@ -21,7 +21,6 @@ import contextlib
 import errno
 import gc
 import importlib
-import io
 import json
 import os
 import resource
@@ -254,9 +253,7 @@ def _call(order: Order, birth: int) -> int:
     sys.path[:0] = [order["cwd"], *extra]
     sys.argv[:] = [order["call"]]
     sys.modules["__main__"] = types.ModuleType("__main__")
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(line_buffering=True, errors="backslashreplace")
+    _streams()
     setproctitle(order["title"])
     try:
         function = _find(order["call"])
@@ -274,6 +271,15 @@ def _call(order: Order, birth: int) -> int:
     except BaseException as error:  # noqa: BLE001 - user code may raise anything
         _show(error)
         return _end(1)
+
+
+def _streams() -> None:
+    """Make stdin, stdout and stderr anew: the old ones remember what they were opened on."""
+    for fd, name in enumerate(("stdin", "stdout", "stderr")):
+        mode, how = ("w", "backslashreplace") if fd else ("r", "surrogateescape")
+        stream = open(fd, mode, 1, encoding="utf-8", errors=how, closefd=False)  # noqa: SIM115
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
 
 
 def _find(target: str):  # type: ignore[no-untyped-def] # noqa: ANN202 - whatever the user wrote
