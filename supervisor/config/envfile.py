@@ -1,6 +1,6 @@
-"""Files of NAME=value lines: comments, `export `, and quotes, but nothing is expanded.
+r"""Files of NAME=value lines: comments, `export `, and quotes, but nothing is expanded.
 
-Single quotes keep everything; double quotes know \\n \\t \\" \\\\ and \\$; without quotes a value
+Single quotes keep everything; double quotes know \n \t \" \\ and \$; without quotes a value
 ends at its line's end, less spaces and a comment after a space.
 """
 
@@ -10,7 +10,7 @@ import re
 from typing import Final
 
 from .faults import Faults, Mark
-from .rules import RESERVED
+from .names import RESERVED
 
 _LINE: Final = re.compile(r"\s*(?:export\s+)?([^\s=#'\"]+)\s*=[^\S\n]*(.*)", re.DOTALL)
 _SINGLE: Final = re.compile(r"'([^']*)'\s*(?:#.*)?")

@@ -14,9 +14,9 @@ from supervisor.core.spec import ServiceSpec
 
 from . import envfile
 from .faults import Faults
-from .files import content
+from .names import OURS
 from .nodes import Text
-from .rules import OURS
+from .sources import content
 from .template import Template
 
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

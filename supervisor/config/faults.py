@@ -65,6 +65,10 @@ class Faults:
             fault = Fault(at.file, at.line, at.column, key, message, suggestion)
             self._found.setdefault((at, message), fault)
 
+    def take(self, others: Faults) -> None:
+        """Note the faults of another collection."""
+        self._found = others._found | self._found
+
     def like(self, word: str, words: Iterable[str]) -> str | None:
         """Return "did you mean 'command'?" where one of `words` resembles `word`."""
         if self._guesses <= 0 or len(word) > 100:

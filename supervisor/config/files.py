@@ -14,12 +14,13 @@ from typing import Final
 
 from supervisor.core.spec import ServiceSpec
 
-from . import forms, leaves, loader
+from . import forms
 from .document import INCLUDABLE, Document
 from .faults import Faults, Mark
-from .nodes import Entry, Mapping, Node, Scalar, Sequence, Text, told
+from .nodes import Entry, Mapping, Node, Scalar, Sequence, Text
 from .schema import Schema
 from .shapes import SHAPES
+from .sources import tree
 
 MOST_FILES: Final = 10_000
 
@@ -30,29 +31,6 @@ class Listed:
 
     entry: Entry
     defaults: Mapping
-
-
-def content(path: str, at: Mark, faults: Faults, encoding_errors: str = "strict") -> str | None:
-    """Return the text of a file; `at` is where a fault of opening it belongs."""
-    bounds = loader.Bounds()
-    try:
-        with open(path, "rb") as file:
-            data = file.read(bounds.size + 1)
-    except (OSError, ValueError) as error:
-        reason = (isinstance(error, OSError) and error.strerror) or str(error)
-        faults.add(at, "", f"cannot read {path}: {reason.lower()}")
-        return None
-    if len(data) > bounds.size:
-        faults.add(Mark(path), "", f"cannot read {path}: more than {bounds.size:,} bytes")
-        return None
-    try:
-        return data.decode("utf-8-sig", encoding_errors)
-    except UnicodeDecodeError as error:
-        before = data[: error.start]
-        column = len(before[before.rfind(b"\n") + 1 :].decode(errors="replace")) + 1
-        place = Mark(path, before.count(b"\n") + 1, column)
-        faults.add(place, "", "not UTF-8", "save the file as UTF-8")
-        return None
 
 
 class Files:
@@ -67,35 +45,20 @@ class Files:
 
     def read(self, path: str) -> None:
         """Read the main file and all that it includes."""
-        root = self.tree(path, Mark(path))
+        root = self._tree(path, Mark(path))
         if root is None:
             return
         self.document = root
-        for name in root.entries.keys() - SHAPES[Document].keys():
-            key = root.entries[name].key
-            self._schema.unknown(key, name, Document, SHAPES[Document])
+        # Of the other keys, the deeper ones have readers of their own.
+        kept = {k: v for k, v in root.entries.items() if k not in {"services", "defaults"}}
+        self._schema.fields(Mapping(root.at, kept), Document, "")
         if "services" not in root.entries and "include" not in root.entries:
             self._faults.add(root.at, "", "there are no services", "list them under services:")
         self._listed(root, Mapping(root.at, {}))
 
-    def tree(self, path: str, at: Mark) -> Mapping | None:
-        """Return the top level of one file, None with a fault told (or where it is empty)."""
-        self._faults.file(path)
+    def _tree(self, path: str, at: Mark) -> Mapping | None:
         self._seen.add(os.path.realpath(path))
-        text = content(path, at, self._faults)
-        if text is None:
-            return None
-        before = bool(self._faults)
-        root: Node | None = loader.load(text, path, self._faults)
-        if root is None and before == bool(self._faults):
-            root = Mapping(Mark(path), {})
-        if root is None:
-            return None
-        if not isinstance(root, Mapping):
-            what = f"a config is a mapping of keys, not {told(root)}"
-            self._faults.add(root.at, "", what, "begin with services:")
-            return None
-        return root
+        return tree(path, at, self._faults)
 
     def _listed(self, root: Mapping, above: Mapping) -> None:
         """Note the services of a file; `above` are the defaults of the file that includes it."""
@@ -121,10 +84,11 @@ class Files:
         items = node.items if isinstance(node, Sequence) else (node,)
         if isinstance(node, Scalar) and node.null:
             return []
-        texts = [
-            leaves.text(item, f"include[{i}]", self._faults) for i, item in enumerate(items)
+        return [
+            Text.of(item.text, item, "include")
+            for item in items
+            if isinstance(item, Scalar) and not item.null
         ]
-        return [text for text in texts if text]
 
     def _matching(self, pattern: Text) -> list[str]:
         """Return the files that a pattern means; a plain name means itself."""
@@ -142,7 +106,7 @@ class Files:
         if len(self._seen) >= MOST_FILES:
             self._faults.add(at, "include", f"more than {MOST_FILES:,} files")
             return
-        root = self.tree(path, at)
+        root = self._tree(path, at)
         if root is None:
             return
         for name in root.entries.keys() - set(INCLUDABLE):

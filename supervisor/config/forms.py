@@ -29,7 +29,7 @@ def normalized(service: Mapping) -> Mapping:
 
 def _depends_on(node: Node) -> Node:
     """Write a list of services as a mapping; what is no list of words is left to the schema."""
-    items = (node,) if isinstance(node, Scalar) and not node.null else ()
+    items: tuple[Node, ...] = (node,) if isinstance(node, Scalar) and not node.null else ()
     items = node.items if isinstance(node, Sequence) else items
     names = [item for item in items if isinstance(item, Scalar)]
     if not items or len(names) < len(items):

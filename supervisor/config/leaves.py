@@ -71,10 +71,10 @@ def text(node: Node, key: str, faults: Faults) -> Text | None:
 
 def anything(node: Scalar, key: str, faults: Faults) -> object:
     """Return what JSON would make of a plain scalar: null, a truth, a number, else a text."""
-    if node.quoted:
-        return Text.of(node.text, node, key)
     if node.null:
         return None
+    if node.quoted:
+        return Text.of(node.text, node, key)
     if node.text in {"true", "false"}:
         return node.text == "true"
     if _DISPUTED.fullmatch(node.text):
@@ -82,17 +82,15 @@ def anything(node: Scalar, key: str, faults: Faults) -> object:
         what = f"it is not certain what {node.text} means: readers of YAML differ"
         faults.add(node.at, key, what, f"write {quoted} if it is a text")
         return BAD
-    if _WHOLE.fullmatch(node.text):
-        return int(node.text)
-    if _NUMBER.fullmatch(node.text):
-        return float(node.text)
-    return Text.of(node.text, node, key)
+    number = int if _WHOLE.fullmatch(node.text) else float
+    return number(node.text) if _NUMBER.fullmatch(node.text) else Text.of(node.text, node, key)
 
 
 def _wanted(field: Field) -> str:
     if field.kind is Kind.CHOICE:
-        return " or ".join(field.of)
-    return field.kind.value
+        return " or ".join(word.value for word in field.of)
+    wanted: str = field.kind.value
+    return wanted
 
 
 def _unlisted(node: Node) -> str | None:
@@ -178,9 +176,7 @@ def _bounded(value: float, node: Scalar, field: Field, key: str, faults: Faults)
         )
         least = "" if bounds.ge is None else f"at least {write(bounds.ge)}"
         most = "" if bounds.le is None else f"at most {write(bounds.le)}"
-        faults.add(
-            node.at, key, f"{node.text} must be {' and '.join(filter(None, (least, most)))}"
-        )
+        faults.add(node.at, key, f"{node.text} must be {' and '.join(filter(None, (least, most)))}")
         return BAD
 
 

@@ -5,10 +5,10 @@ Only the standard library; nothing is created here.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import pwd
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -41,8 +41,8 @@ def project(config: str) -> str:
     """Return the name of a project that has none: its folder's and a short hash of its path."""
     path = os.path.realpath(config)
     folder = re.sub(r"[^A-Za-z0-9_.@-]+", "-", os.path.basename(os.path.dirname(path)))
-    digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:8]
-    return f"{folder.lstrip('_.@-')[:50] or 'root'}-{digest}"
+    digest = zlib.crc32(os.fsencode(path))
+    return f"{folder.lstrip('_.@-')[:50] or 'root'}-{digest:08x}"
 
 
 def runtime_dir(name: str, key: str | None, overrides: Overrides) -> str | None:

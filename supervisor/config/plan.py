@@ -78,8 +78,8 @@ def decode(text: str | bytes) -> Plan:
             for count, written in groups:
                 specs += [_spec(written, whole["environments"], parts)] * count
             services[name] = tuple(specs)
-        places = (whole[key] for key in ("name", "config", "folder", "run_dir", "log_dir"))
-        return Plan(*places, services)
+        places = {key: whole[key] for key in ("name", "config", "folder", "run_dir", "log_dir")}
+        return Plan(services=services, **places)
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise ValueError(f"not a plan: {error!r}") from error
 

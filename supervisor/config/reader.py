@@ -1,4 +1,4 @@
-"""Reads a config in a short-lived process of its own, so that no file can harm or fatten the caller.
+"""Reads a config in a short-lived process of its own, so that no file can harm its caller.
 
 The child is limited in memory, CPU and time, and is the only place that imports YAML and msgspec;
 it answers through a pipe. A child that dies, hangs or is killed is a fault in words. The caller
@@ -40,7 +40,7 @@ class Limits:
 def read_apart(
     path: str, overrides: Overrides | None = None, limits: Limits = Limits()
 ) -> str | tuple[Fault, ...]:
-    """Return the plan of a config as JSON (see plan.decode), or everything that is wrong with it."""
+    """Return the plan of a config as JSON (see plan.decode), or all that is wrong with it."""
     answer = _ask("plan", path, overrides or Overrides(), limits)
     return answer if isinstance(answer, tuple) else answer.decode()
 
@@ -61,7 +61,7 @@ def schema_apart(limits: Limits = Limits()) -> str:
     """Return the JSON Schema of a config file, as JSON; RuntimeError if the child dies."""
     answer = _ask("schema", "", Overrides(), limits)
     if isinstance(answer, tuple):
-        raise RuntimeError(answer[0].message)
+        raise RuntimeError(answer[0].message)  # noqa: TRY004 - no question of types
     return answer.decode()
 
 
@@ -90,9 +90,7 @@ def _ask(what: str, path: str, overrides: Overrides, limits: Limits) -> bytes | 
     return _understood(path, data, os.waitstatus_to_exitcode(status), limits)
 
 
-def _understood(
-    path: str, data: bytes, code: int, limits: Limits
-) -> bytes | tuple[Fault, ...]:
+def _understood(path: str, data: bytes, code: int, limits: Limits) -> bytes | tuple[Fault, ...]:
     """Return what a child has said that ended with `code`."""
     if code == -signal.SIGXCPU:
         return _fault(path, f"took longer than {limits.seconds:g} s of CPU")
@@ -115,7 +113,7 @@ def _received(source: int, deadline: float) -> bytes | None:
     """Return all that comes until the end, None if that has not come by the deadline."""
     waiting = select.poll()
     waiting.register(source, select.POLLIN)
-    chunks = []
+    chunks: list[bytes] = []
     while True:
         left = deadline - time.monotonic()
         if left <= 0 or not waiting.poll(left * 1000):
@@ -162,7 +160,7 @@ def _child(out: int, limits: Limits, answer: Callable[[], bytes]) -> None:
         code = os.EX_UNAVAILABLE
     finally:
         if code == os.EX_SOFTWARE:
-            sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+            sys.excepthook(*sys.exc_info())
         os._exit(code)
 
 
@@ -185,15 +183,18 @@ def _answer(what: str, path: str, overrides: Overrides) -> bytes:
     """Return what the caller asked for, or faults, with the sign of which it is."""
     # Imported by name and only here: this is the process that YAML and msgspec are meant for.
     if what == "schema":
-        return _PLAN + importlib.import_module("supervisor.config.jsonschema").text().encode()
-    read = importlib.import_module("supervisor.config.read")
-    result = read.read(path, overrides) if what == "plan" else read.locate(path, overrides)
+        schema: str = importlib.import_module("supervisor.config.jsonschema").text()
+        return _PLAN + schema.encode()
+    if what == "places":
+        result = importlib.import_module("supervisor.config.top").locate(path, overrides)
+    else:
+        result = importlib.import_module("supervisor.config.read").read(path, overrides)
     if isinstance(result, tuple):
         return _FAULTS + _json([_fields(fault) for fault in result])
     if isinstance(result, Places):
         return _PLAN + _json(_fields(result))
-    plan = importlib.import_module("supervisor.config.plan")
-    return _PLAN + plan.encode(result).encode()
+    encoded: str = importlib.import_module("supervisor.config.plan").encode(result)
+    return _PLAN + encoded.encode()
 
 
 def _fields(thing: Any) -> dict[str, Any]:  # noqa: ANN401 - a flat dataclass

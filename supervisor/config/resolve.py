@@ -58,7 +58,8 @@ class Resolver:
             cwd=self._path(draft, spec.cwd, template),
             ready=spec.ready and self._ready(spec.ready, template),
         )
-        return _plain(resolved)
+        plain: ServiceSpec = _plain(resolved)
+        return plain
 
     def _path(self, draft: Draft, written: str, template: Template) -> str:
         """Return a path from the folder of the file that it is written in, as absolute."""

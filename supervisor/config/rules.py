@@ -16,14 +16,11 @@ from typing import Any, Final
 from supervisor.core.spec import Log, LogTo, Ready, ServiceSpec, Stop
 
 from .faults import Faults, Mark, meant
+from .names import OURS, RESERVED
 from .nodes import Mapping, Text, shortened
 from .schema import joined, place
 from .shapes import READY_KINDS, SHAPES
 
-RESERVED: Final = ("KEEPD_RUN", "KEEPD_SERVICE", "KEEPD_REPLICA")  # how we know our own again
-OURS: Final = re.compile(r"NOTIFY_SOCKET|LISTEN_.*|WATCHDOG_.*|KEEPD_.*")  # never handed on
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}")
-_KEEPDS_FILES: Final = re.compile(r"keepd(\.[0-9]+)?(\.log(\.gz)?)?")  # beside the services' logs
 _FUNCTION: Final = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _VARIABLE: Final = re.compile(r"[^\s=\0]+")
 _SIGNALS: Final = tuple(sorted(name.name.removeprefix("SIG") for name in signal.Signals))
@@ -44,20 +41,6 @@ class Draft:
         """Return where the first of these keys stands that is given, else where its name does."""
         found = place(self.node, *names)
         return self.at if found == self.node.at else found
-
-
-def name_fault(name: str) -> tuple[str, str | None] | None:
-    """Return what is wrong with a name of a service or a project, and what to do."""
-    if _NAME.fullmatch(name):
-        return None
-    signs = "letters, digits and _ . @ -, a letter or digit first, at most 64"
-    likely = re.sub(r"[^A-Za-z0-9_.@-]+", "-", name).lstrip("_.@-").rstrip("-")[:64]
-    return f"a name consists of {signs}", meant(likely) if likely else None
-
-
-def reserved(name: str) -> bool:
-    """Return whether a service of this name would be taken for keepd itself, or for its log."""
-    return _KEEPDS_FILES.fullmatch(name) is not None
 
 
 class Rules:

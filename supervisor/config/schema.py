@@ -70,7 +70,9 @@ class Schema:
     def _part(self, node: Node, field: Field, key: str) -> object:
         if not isinstance(node, Mapping):
             what = f"a mapping is wanted here, not {told(node)}"
-            likely = self._faults.like(node.text, SHAPES[field.of]) if _word(node) else None
+            likely = None
+            if isinstance(node, Scalar):
+                likely = self._faults.like(node.text, SHAPES[field.of])
             keys = f"its keys are {', '.join(SHAPES[field.of])}"
             self._faults.add(node.at, key, what, likely or keys)
             return BAD
@@ -95,7 +97,9 @@ class Schema:
         if not isinstance(node, Sequence):
             self._faults.add(node.at, key, f"{field.kind.value} is wanted here, not {told(node)}")
             return BAD
-        found = [leaves.text(item, f"{key}[{i}]", self._faults) for i, item in enumerate(node.items)]
+        found = [
+            leaves.text(item, f"{key}[{i}]", self._faults) for i, item in enumerate(node.items)
+        ]
         texts = tuple(text for text in found if text is not None)
         return texts if len(texts) == len(found) else BAD
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from supervisor.core.spec import Condition, Restart, ServiceSpec
 
-from . import forms, rules
+from . import forms, names
 from .faults import Faults
 from .files import Listed
 from .rules import Draft, Rules
@@ -37,10 +37,10 @@ def _draft(name: str, service: Listed, schema: Schema, faults: Faults) -> Draft:
     """Read one service; a fault in a field leaves that field at its default."""
     key = joined("services", name)
     at = service.entry.key.at
-    fault = rules.name_fault(name)
+    fault = names.name_fault(name)
     if fault:
         faults.add(at, key, *fault)
-    elif rules.reserved(name):
+    elif names.reserved(name):
         faults.add(at, key, f"the name {name} is reserved for keepd itself")
     own = forms.normalized(schema.mapping(service.entry.value, key))
     node = forms.applied(service.defaults, own)
@@ -80,9 +80,7 @@ def _cycles(drafts: Dict[str, Draft], faults: Faults) -> None:
             path = " -> ".join(circle)
             at = next(k for k in draft.spec.depends_on if k == circle[1])
             key = joined(draft.key, "depends_on")
-            faults.add(
-                getattr(at, "mark", draft.at), key, f"services wait for each other: {path}"
-            )
+            faults.add(getattr(at, "mark", draft.at), key, f"services wait for each other: {path}")
             graph[circle[0]].discard(circle[1])
         else:
             return

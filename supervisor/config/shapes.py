@@ -105,7 +105,7 @@ _PLAIN: Final = {str: Kind.TEXT, bool: Kind.FLAG, int: Kind.WHOLE, float: Kind.N
 _MARKED: Final = {"duration": Kind.DURATION, "size": Kind.SIZE}
 
 
-def _kind(hint: Any) -> tuple[Kind, Any]:  # noqa: ANN401, PLR0911 - a table of types
+def _kind(hint: Any) -> tuple[Kind, Any]:  # noqa: ANN401 - a table of types
     """Return what may stand for a type, and the type of the value or of its members."""
     if typing.get_origin(hint) is Annotated:
         return _MARKED[hint.__metadata__[0]], hint.__origin__
