@@ -1,8 +1,17 @@
-"""What a keepd is started with: decided by the command line, kept by the anchor for life."""
+"""What a keepd is started with, and the right to be it: the lock of its runtime directory.
+
+The lock decides, and is taken before anything else is touched. The pid in its file is for people
+only; nobody is ever signalled, or refused, because of a number that was left in a file.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import os
 from dataclasses import dataclass
+
+from supervisor.unix.private import make_private, open_private, write_private
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,3 +26,53 @@ class Launch:
     names: tuple[str, ...] = ()  # patterns of what to start first; empty: everything
     foreground: bool = True  # False: detached; nobody watches a terminal, a hang-up ends nothing
     colour: bool = False  # the terminal shows colours
+
+
+class Taken(Exception):  # noqa: N818 (it names what is the case)
+    """Another keepd has the lock; `pid` is its anchor's, if its file tells one."""
+
+    def __init__(self, pid: int | None) -> None:
+        super().__init__(pid)
+        self.pid = pid
+
+
+def claim(run_dir: str) -> int:
+    """Return the locked descriptor that makes us the only keepd of this runtime directory.
+
+    The directory is made where it is missing. Raises Taken, having changed nothing, and OSError;
+    a PermissionError tells in its strerror why the directory is not ours alone.
+    """
+    folder = make_private(run_dir)
+    try:
+        flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+        lock = os.open("lock", flags, 0o600, dir_fd=folder)
+    finally:
+        os.close(folder)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(lock, 0)  # the number of an earlier one
+    except BlockingIOError:
+        taken = Taken(_pid(lock))
+        os.close(lock)
+        raise taken from None
+    return lock
+
+
+def sign(lock: int) -> None:
+    """Write our own pid into the lock's file, for people. A full disk is no reason to fail."""
+    with contextlib.suppress(OSError):
+        os.pwrite(lock, b"%d\n" % os.getpid(), 0)
+
+
+def apply(run_dir: str, plan: str) -> None:
+    """Make the plan the one in force. Raises OSError; the one before it stays then."""
+    folder = open_private(run_dir)
+    try:
+        write_private(folder, "applied.json", plan.encode("ascii"))
+    finally:
+        os.close(folder)
+
+
+def _pid(lock: int) -> int | None:
+    text = os.pread(lock, 32, 0).strip()
+    return int(text) if text.isdigit() else None

@@ -6,7 +6,11 @@ writes or waits.
 
 from __future__ import annotations
 
-from typing import Any
+TYPE_CHECKING = False  # importing typing takes longer than all the rest of this
+if TYPE_CHECKING:
+    from typing import Any
+
+    Message = dict[str, Any]
 
 PROTOCOL = 1
 MAX_REQUEST = 1 << 20  # bytes of one request line
@@ -25,8 +29,6 @@ _CODES = {
     INTERNAL: -32603,
 }
 _OTHER = -32000
-
-Message = dict[str, Any]
 
 
 def request(number: int, method: str, params: Message) -> Message:

@@ -1,0 +1,191 @@
+"""`keepd up`: from a config to an anchor that holds the lock.
+
+In this order: read everything, so that a fault changes nothing; take the lock, so that nothing of
+a running keepd is touched; write the plan; become the anchor, or fork it with -d.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import os
+import select
+import sys
+import time
+
+from supervisor import anchor, launch
+from supervisor.config import plan
+from supervisor.control.client import Client, NoDaemon
+
+from . import place, reading, show, words
+from .outcome import DONE, FAILED, NO_SERVICE, Failure
+
+TYPE_CHECKING = False  # see control/client.py
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Sequence
+
+_CRASHED = 70  # EX_SOFTWARE
+_GLANCE = 20  # milliseconds between two looks for the socket of a newborn daemon
+_SHOWN = 8  # names in one line
+_SAID = "stderr"  # in the runtime directory: what a detached keepd has to say of itself
+
+
+def options(parser: ArgumentParser, _word: str) -> None:
+    """Say what the word takes."""
+    parser.description = (
+        "Start keepd and its services. It stays in the foreground and shows what the services\n"
+        "print: Ctrl-C stops them in order, a second one hurries, a third one kills.\n"
+        "With -d it goes to the background and returns when everything is ready."
+    )
+    parser.add_argument("names", metavar="NAME", nargs="*", help="start only these at first")
+    parser.add_argument("-d", "--detach", action="store_true", help="run in the background")
+    parser.add_argument(
+        "--timeout",
+        metavar="T",
+        type=show.seconds,
+        default=words.PATIENCE,
+        help="with -d: wait so long until all is ready (default: 60s)",
+    )
+    parser.add_argument("--json", action="store_true", help="with -d: print the answer as JSON")
+
+
+def run(options: Namespace) -> int:
+    """Carry out the word: with -d the launching side of it, else be the daemon."""
+    start = _prepared(options)  # what it read is forgotten: the anchor shall be small
+    if options.detach:
+        return _detached(start, options)
+    launch.sign(start.lock_fd)
+    return anchor.run(start)
+
+
+def _prepared(options: Namespace) -> launch.Launch:
+    config = place.find_config(options.config)
+    text = reading.plan_text(config, options.runtime_dir)
+    whole = plan.decode(text)
+    _check_names(whole, options.names)
+    lock = _claimed(whole.run_dir)
+    launch.apply(whole.run_dir, text)
+    return launch.Launch(
+        run_dir=whole.run_dir,
+        log_dir=whole.log_dir,
+        project=whole.name,
+        folder=whole.folder,
+        lock_fd=lock,
+        names=tuple(options.names),
+        foreground=not options.detach,
+        colour=show.coloured(sys.stdout),
+    )
+
+
+def _check_names(whole: plan.Plan, names: Sequence[str]) -> None:
+    known = [*whole.services]
+    known += [f"{name}/{n}" for name, specs in whole.services.items() for n in range(len(specs))]
+    for name in names:
+        if not any(name == one or fnmatch.fnmatchcase(one, name) for one in known):
+            text = f"cannot start {show.clean(name)!r}: no service in {whole.config} is called that"
+            raise Failure(NO_SERVICE, "no-such-service", text)
+
+
+def _claimed(run_dir: str) -> int:
+    try:
+        return launch.claim(run_dir)
+    except launch.Taken as taken:
+        who = f" (pid {taken.pid})" if taken.pid else ""
+        text = f"cannot start keepd: it is already running here{who}"
+        raise Failure(
+            FAILED, "already-running", f"{text}; `keepd start NAME` is what you want"
+        ) from None
+    except OSError as error:
+        why = error.strerror or str(error)
+        text = f"cannot use {run_dir} as runtime directory: {why}"
+        raise Failure(FAILED, "bad-runtime-dir", text) from None
+
+
+def _detached(start: launch.Launch, options: Namespace) -> int:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    pid = os.fork()
+    if pid == 0:
+        _be_daemon(start)
+    os.close(start.lock_fd)
+    options.goal = "ready"
+    try:
+        answer = _became_ready(pid, start, options)
+    except KeyboardInterrupt:
+        print(f"keepd goes on in the background (pid {pid})", file=sys.stderr)
+        raise
+    if options.json:
+        show.as_json({"pid": pid, **answer})
+    else:
+        print(f"ready: {_listed(answer['replicas'])}; keepd runs in the background (pid {pid})")
+    return DONE
+
+
+def _be_daemon(start: launch.Launch) -> None:
+    code = _CRASHED
+    try:
+        os.setsid()
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+        said = os.open(f"{start.run_dir}/{_SAID}", flags, 0o600)
+        for fd, target in ((null, 0), (null, 1), (said, 2)):
+            os.dup2(fd, target)
+        os.close(null)
+        os.close(said)
+        launch.sign(start.lock_fd)
+        code = anchor.run(start)
+    finally:
+        if code == _CRASHED and sys.exc_info()[0]:
+            sys.excepthook(*sys.exc_info())
+        os._exit(code)
+
+
+def _became_ready(pid: int, start: launch.Launch, options: Namespace) -> dict[str, list[str]]:
+    """Return the daemon's answer when all that is wanted is ready; raises Failure."""
+    deadline = time.monotonic() + options.timeout
+    with contextlib.closing(_Child(pid, start.run_dir)) as child:
+        try:
+            with child.connected(deadline) as client:
+                options.timeout = max(deadline - time.monotonic(), 0.001)
+                answer: dict[str, list[str]] = words.reached(client, list(start.names), options)
+                return answer
+        except NoDaemon:
+            raise child.failure("it has ended") from None
+
+
+class _Child:
+    """The daemon, as the process that launched it sees it."""
+
+    def __init__(self, pid: int, run_dir: str) -> None:
+        self._pid = pid
+        self._run_dir = run_dir
+        self._pidfd = os.pidfd_open(pid)
+
+    def close(self) -> None:
+        """Leave the daemon to itself."""
+        os.close(self._pidfd)
+
+    def connected(self, deadline: float) -> Client:
+        """Return a client as soon as the daemon listens; raises Failure if it does not."""
+        poll = select.poll()
+        poll.register(self._pidfd, select.POLLIN)
+        while time.monotonic() < deadline:
+            with contextlib.suppress(NoDaemon):
+                return Client.connect(f"{self._run_dir}/control.sock")
+            if poll.poll(_GLANCE):
+                status = os.waitpid(self._pid, 0)[1]
+                raise self.failure(f"it ended with {os.waitstatus_to_exitcode(status)}")
+        raise self.failure("it does not listen yet")
+
+    def failure(self, what: str) -> Failure:
+        """Return the failure, with what the daemon said of itself."""
+        said: list[str] = []
+        with contextlib.suppress(OSError), open(f"{self._run_dir}/{_SAID}", "rb") as file:
+            said = file.read(1 << 16).decode("utf-8", "backslashreplace").splitlines()
+        return Failure(FAILED, "failed", f"cannot start keepd in the background: {what}", said)
+
+
+def _listed(replicas: list[str]) -> str:
+    more = len(replicas) - _SHOWN
+    return " ".join(replicas[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,166 @@
+"""The words that are one or two requests: start stop restart signal wait down version."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import time
+
+from supervisor import __version__
+from supervisor.control.client import Client, NoDaemon, Refused
+
+from . import place, show
+from .outcome import DONE, TIMED_OUT, Failure, code_of
+
+TYPE_CHECKING = False  # see control/client.py
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from typing import Any
+
+GOALS = {"start": "ready", "stop": "stopped", "restart": "ready"}
+PATIENCE = 60.0  # seconds that start, stop and restart wait, unless told otherwise
+_GRACE = 5.0  # more than the daemon has: it is the one to say that the time is up
+
+_ABOUT = {
+    "start": "Start services that are stopped, and wait until they are ready.",
+    "stop": "Stop services, those that depend on them first, and wait until nothing is left.",
+    "restart": "Stop services and start them again, and wait until they are ready.",
+    "signal": "Send a signal to the main process of each service.",
+    "wait": "Wait until services have reached a state. Exit code 1: they cannot reach it.",
+    "down": "Stop all services in order, then keepd itself, and wait until it is gone.",
+    "version": "Show the version of this command, and of the daemon if one runs.",
+}
+
+
+def options(parser: ArgumentParser, word: str) -> None:
+    """Say what the word takes."""
+    parser.description = _ABOUT[word]
+    if word == "signal":
+        parser.add_argument("signal", metavar="SIG", help="HUP, SIGHUP or 1")
+    if word in GOALS or word == "signal":
+        parser.add_argument("names", metavar="NAME", nargs="+", help="web, web/0 or 'w*'")
+    if word in GOALS:
+        parser.add_argument("--no-wait", action="store_true", help="return at once")
+    if word == "wait":
+        parser.add_argument("names", metavar="NAME", nargs="*", help="default: all services")
+        goals = ("ready", "stopped", "completed")
+        parser.add_argument("--for", dest="goal", choices=goals, default="ready")
+    if word not in ("signal", "version"):
+        default = PATIENCE if word in GOALS else None
+        text = "30s, 5min (default: 60s)" if default else "30s, 5min (default: as long as it takes)"
+        parser.add_argument("--timeout", metavar="T", type=show.seconds, default=default, help=text)
+    parser.add_argument("--json", action="store_true", help="print the answer as JSON")
+
+
+def run(options: Namespace) -> int:
+    """Carry out the word."""
+    if options.word == "version":
+        return _version(options)
+    with Client.connect(place.socket_path(options)) as client:
+        match options.word:
+            case "down":
+                return _down(client, options)
+            case "signal":
+                params = {"names": options.names, "signal": options.signal}
+                return _told(client.call("signal", params), options, "signalled")
+            case "wait":
+                return _told(reached(client, options.names, options), options, options.goal)
+            case _:
+                return _steered(client, options)
+
+
+def reached(client: Client, names: list[str], options: Namespace) -> Any:  # noqa: ANN401 (JSON)
+    """Return the daemon's answer when all named have reached `options.goal`.
+
+    Raises Failure, with a line for each that has not.
+    """
+    limit = options.timeout
+    params = {"names": names, "for": options.goal, "timeout": limit}
+    try:
+        return client.call("wait", params, None if limit is None else limit + _GRACE)
+    except Refused as error:
+        if error.kind not in ("timeout", "failed"):
+            raise
+        code, text = code_of(error.kind), error.message
+        if not text.startswith("cannot "):
+            text = f"cannot wait longer: {text}"
+        lines = explained(client, error.data.get("replicas"))
+        raise Failure(code, error.kind, text, lines, error.data) from None
+
+
+def explained(client: Client, replicas: list[str] | None) -> list[str]:
+    """Return a line for each replica: its state, and why in words."""
+    if not replicas:
+        return []
+    with contextlib.suppress(Refused, NoDaemon):
+        status = client.call("status", {"names": replicas})
+        return [
+            f"{one['id']} {one['state']}" + (f": {one['text']}" if one.get("text") else "")
+            for service in status["services"].values()
+            for one in service["replicas"]
+        ]
+    return replicas
+
+
+def _steered(client: Client, options: Namespace) -> int:
+    accepted = client.call(options.word, {"names": options.names})
+    if options.no_wait:
+        return _told(accepted, options, "told to " + options.word)
+    options.goal = GOALS[options.word]
+    return _told(reached(client, accepted["replicas"], options), options, options.goal)
+
+
+def _told(answer: Any, options: Namespace, what: str) -> int:  # noqa: ANN401 (JSON)
+    if options.json:
+        show.as_json(answer)
+    else:
+        print(f"{what}: {' '.join(answer['replicas'])}")
+    return DONE
+
+
+def _down(client: Client, options: Namespace) -> int:
+    deadline = None if options.timeout is None else time.monotonic() + options.timeout
+    answer = client.call("down", {})
+    gone = client.ended(_left(deadline)) and _ended(answer["pid"], _left(deadline))
+    if not gone:
+        text = f"cannot wait longer: keepd (pid {answer['pid']}) is still stopping its services"
+        raise Failure(TIMED_OUT, "timeout", text)
+    if options.json:
+        show.as_json(answer)
+    else:
+        print(f"keepd (pid {answer['pid']}) has stopped everything and ended")
+    return DONE
+
+
+def _left(deadline: float | None) -> float | None:
+    return None if deadline is None else max(deadline - time.monotonic(), 0.001)
+
+
+def _ended(pid: int, limit: float | None) -> bool:
+    """Return whether a process has ended within `limit` seconds; it need not be our child."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        return bool(poll.poll(None if limit is None else limit * 1000))
+    finally:
+        os.close(pidfd)
+
+
+def _version(options: Namespace) -> int:
+    daemon = None
+    with (
+        contextlib.suppress(Failure, NoDaemon, Refused),
+        Client.connect(place.socket_path(options)) as client,
+    ):
+        daemon = client.call("version", {})
+    if options.json:
+        show.as_json({"version": __version__, "daemon": daemon})
+    else:
+        print(f"keepd {__version__}")
+        print(f"daemon {daemon['version']}" if daemon else "daemon: none is running here")
+    return DONE
