@@ -1,0 +1,200 @@
+"""One try to find out whether a service is ready: a connection, a request, a look into its log.
+
+Each returns None if it is, else in words why not; what goes wrong on the way is raised. Nothing
+here decides when to try again. No proxy is asked, no redirect followed, no certificate checked:
+it is asked whether a service answers, not who it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import os
+import re
+import socket
+import ssl
+import struct
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+from urllib.parse import urlsplit
+
+from supervisor.logs.files import rotated_name, rotated_number
+
+TRY_LIMIT = 2.0  # seconds that one try may take
+MAX_HEAD = 65_536  # bytes that a status line may have
+OK = range(200, 400)
+CHUNK = 65_536  # bytes of a log read at once
+READS = 64  # chunks that one try reads, so that a flood does not hold up the others
+STAMP = re.compile(rb"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z ")
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+Addresses = list[tuple[Any, ...]]  # as socket.getaddrinfo() returns them
+
+
+class Names:
+    """Turns names into addresses, so that one which takes minutes delays only its own probes.
+
+    Each name has one look-up at a time, in a thread of its own, that all tries wait for; a try
+    that gives up leaves it running for the next.
+    """
+
+    def __init__(self) -> None:
+        """Begin without look-ups."""
+        self._lookups: dict[tuple[str, int], asyncio.Future[Addresses]] = {}
+
+    async def addresses(self, host: str, port: int) -> Addresses:
+        """Return where to connect to; socket.gaierror if there is no such name."""
+        look_up = functools.partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        with contextlib.suppress(socket.gaierror):
+            return look_up(flags=socket.AI_NUMERICHOST)
+        lookup = self._lookups.get((host, port))
+        if lookup is None:
+            thread = ThreadPoolExecutor(max_workers=1)
+            lookup = asyncio.get_running_loop().run_in_executor(thread, look_up)
+            thread.shutdown(wait=False)
+            self._lookups[host, port] = lookup
+            lookup.add_done_callback(functools.partial(self._forget, (host, port)))
+        return await asyncio.shield(lookup)
+
+    def _forget(self, key: tuple[str, int], lookup: asyncio.Future[Addresses]) -> None:
+        del self._lookups[key]
+        if not lookup.cancelled():
+            lookup.exception()  # nobody may be waiting for it any more
+
+
+async def _connect(names: Names, host: str, port: int) -> socket.socket:
+    """Return a connection to the first address that takes one, or raise the last one's error."""
+    addresses = await names.addresses(host, port)
+    error: OSError = ConnectionRefusedError()
+    for family, kind, protocol, _, address in addresses:
+        sock = socket.socket(family, kind, protocol)
+        sock.setblocking(False)
+        try:
+            async with asyncio.timeout(TRY_LIMIT / len(addresses)):
+                await asyncio.get_running_loop().sock_connect(sock, address)
+        except OSError as failed:  # TimeoutError is one
+            error = failed
+        except asyncio.CancelledError:
+            sock.close()
+            raise
+        else:
+            if sock.getsockname() != sock.getpeername():
+                return sock
+            # Where nobody listens TCP may connect to itself; the port must be free at once again.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        sock.close()
+    raise error
+
+
+async def try_tcp(names: Names, address: str) -> str | None:
+    """Connect to HOST:PORT; return why it cannot be used, or None."""
+    host, _, port = address.rpartition(":")
+    (await _connect(names, host.strip("[]") or "127.0.0.1", int(port))).close()
+    return None
+
+
+async def try_http(names: Names, url: str) -> str | None:
+    """GET a URL; return why its answer is not good enough, or None."""
+    parts = urlsplit(url)
+    tls = parts.scheme == "https"
+    host = parts.hostname or "127.0.0.1"
+    sock = await _connect(names, host, parts.port or (443 if tls else 80))
+    options: dict[str, Any] = {"ssl": _trusting(), "server_hostname": host} if tls else {}
+    reader, writer = await asyncio.open_connection(sock=sock, limit=MAX_HEAD, **options)
+    try:
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        request = f"GET {target} HTTP/1.1\r\nHost: {parts.netloc.rpartition('@')[2]}\r\n"
+        request += "User-Agent: keepd\r\nAccept: */*\r\nConnection: close\r\n\r\n"
+        writer.write(request.encode())
+        return _judged(await reader.readline())
+    finally:
+        writer.transport.abort()
+
+
+def _judged(status: bytes) -> str | None:
+    """Return what a status line says against readiness."""
+    if not status:
+        return "connection closed without an answer"
+    version, _, rest = status.decode("latin-1").strip().partition(" ")
+    if not version.startswith("HTTP/") or not rest[:3].isdigit():
+        return "no HTTP answer"
+    return None if int(rest[:3]) in OK else f"HTTP {rest}"
+
+
+def _trusting() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class LogLines:
+    """Reads what a run has printed from its log files, a part at each try, over rotations."""
+
+    def __init__(self, pattern: str, begin: tuple[str, int, int]) -> None:
+        """Search from `begin` on: path of the current file, the number of ours, offset in ours."""
+        self._pattern = pattern
+        self._path, self._number, self._offset = begin
+        self._stem = os.path.basename(self._path).removesuffix(".log")
+        self._partial = b""
+        self._fd = -1
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    async def search(self) -> str | None:
+        """Return None once a whole line matches, leaving its time stamp aside; re.error."""
+        with contextlib.suppress(FileNotFoundError):  # nothing written yet, or just rotated
+            for _ in range(READS):
+                if any(map(self._matches, self._lines())):
+                    return None
+        return f"no line of its log matches {self._pattern!r} yet"
+
+    def _matches(self, line: bytes) -> bool:
+        text = STAMP.sub(b"", line, count=1).decode("utf-8", "replace")
+        return re.search(self._pattern, text) is not None
+
+    def _lines(self) -> list[bytes]:
+        """Return the whole lines of the next chunk, [] at the end of what there is."""
+        if self._fd < 0:
+            self._open()
+        was_rotated = self._is_rotated()  # asked before reading: what follows is the last of it
+        chunk = os.read(self._fd, CHUNK)
+        if not chunk and was_rotated:
+            self.close()
+            self._number, self._offset = self._number + 1, 0
+            return self._lines()
+        *lines, self._partial = (self._partial + chunk).split(b"\n")
+        return lines
+
+    def _open(self) -> None:
+        """Open the file of our number, or the oldest that is left after it; FileNotFoundError."""
+        oldest = self._oldest()
+        while self._fd < 0:
+            if oldest is None:
+                self._fd = os.open(self._path, _READ)
+                oldest = self._oldest()
+                if oldest is not None:  # rotated meanwhile: that may have been a later one
+                    self.close()
+                continue
+            folder = os.path.dirname(self._path)
+            path = os.path.join(folder, rotated_name(self._stem, oldest))
+            self._fd = os.open(path, _READ)
+            if oldest != self._number:  # ours was removed: more was written than is kept
+                self._number, self._offset, self._partial = oldest, 0, b""
+        os.lseek(self._fd, self._offset, os.SEEK_SET)
+
+    def _oldest(self) -> int | None:
+        names = map(rotated_number, os.listdir(os.path.dirname(self._path)))
+        numbers = [found[1] for found in names if found and found[0] == self._stem]
+        return min((number for number in numbers if number >= self._number), default=None)
+
+    def _is_rotated(self) -> bool:
+        try:
+            return not os.path.samestat(os.stat(self._path), os.fstat(self._fd))
+        except FileNotFoundError:
+            return True
