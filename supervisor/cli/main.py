@@ -11,6 +11,7 @@ import os
 import sys
 
 from supervisor import __version__
+from supervisor.control.client import NoDaemon, Refused
 
 from . import outcome, show
 from .outcome import DONE, FAILED, NO_DAEMON, USAGE, Failure
@@ -66,6 +67,17 @@ class Parser(argparse.ArgumentParser):
         self.exit(USAGE, f"cannot understand: {message}; see `{self.prog} --help`\n")
 
 
+class Formatter(argparse.RawDescriptionHelpFormatter):
+    """Fits the terminal, and does without shutil's import to find out how wide it is."""
+
+    def __init__(self, prog: str) -> None:
+        try:
+            width = os.get_terminal_size(1).columns
+        except OSError:
+            width = 80
+        super().__init__(prog, width=min(width, 100) - 2)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out one command line; return its exit code."""
     typed = list(sys.argv[1:] if arguments is None else arguments)
@@ -108,11 +120,7 @@ def _unknown(word: str) -> int:
 
 
 def _parsed(module: ModuleType, word: str, typed: list[str]) -> argparse.Namespace:
-    parser = Parser(
-        prog=f"keepd {word}",
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(prog=f"keepd {word}", allow_abbrev=False, formatter_class=Formatter)
     module.options(parser, word)
     common = parser.add_argument_group("where the daemon is")
     common.add_argument("-c", "--config", metavar="FILE", help="the list of services")
@@ -122,8 +130,6 @@ def _parsed(module: ModuleType, word: str, typed: list[str]) -> argparse.Namespa
 
 
 def _carried_out(module: ModuleType, options: argparse.Namespace) -> int:
-    from supervisor.control.client import NoDaemon, Refused
-
     try:
         code: int = module.run(options)
         sys.stdout.flush()
@@ -132,14 +138,22 @@ def _carried_out(module: ModuleType, options: argparse.Namespace) -> int:
     except NoDaemon as error:
         return _failed(Failure(NO_DAEMON, "no-daemon", str(error)), options.json)
     except Refused as error:
-        code = outcome.code_of(error.kind)
-        return _failed(Failure(code, error.kind, error.message, (), error.data), options.json)
+        return _failed(_refused(error), options.json)
     except BrokenPipeError:  # whoever read us has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return FAILED
     except KeyboardInterrupt:
         return 128 + 2
     return code
+
+
+def _refused(error: Refused) -> Failure:
+    text = error.message
+    if not text.startswith("cannot "):
+        text = f"cannot do that: {text}"
+    if error.kind == "no-such-service":
+        text += "; `keepd status` lists what there is"
+    return Failure(outcome.code_of(error.kind), error.kind, text, (), error.data)
 
 
 def _failed(failure: Failure, as_json: bool) -> int:

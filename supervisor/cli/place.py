@@ -17,12 +17,11 @@ if TYPE_CHECKING:
     from argparse import Namespace
 
 _MOST = 1 << 20  # a longer file is unusual
-_BREAKS = re.compile("[\0\r\x85\u2028\u2029\ufeff]")  # YAML, or nobody, sees a line end in these
-_QUOTED = re.compile(r'"[^"]*"|' + r"'[^']*'")
-_COMMENT = re.compile(r"(^|[ \t])#.*")
-_KEY = re.compile(r"([A-Za-z_][A-Za-z0-9_-]*):(?:[ \t]+(.*))?$")
-_VALUE = re.compile(r"""(["']?)([A-Za-z0-9./][A-Za-z0-9_.@/+-]*)\1$""")
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}$")
+_BREAKS = "\0\r\x85\u2028\u2029\ufeff"  # YAML, or nobody, sees a line end in these
+_ALNUM = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
+_KEY = _ALNUM | {*"_-"}
+_NAME = _ALNUM | {*"_.@-"}
+_VALUE = _NAME | {*"/+"}
 _WANTED = ("name", "runtime_dir")
 _NULLS = {"null", "Null", "NULL"}
 
@@ -72,7 +71,7 @@ def _quick(config: str) -> str:
     if "runtime_dir" in found:
         return os.path.normpath(os.path.join(folder, found["runtime_dir"]))
     name = found.get("name")
-    if name is not None and not _NAME.match(name):
+    if name is not None and not (name[0] in _ALNUM and set(name) <= _NAME and len(name) <= 64):
         raise Unusual(name)
     return _default(name or _project(config))
 
@@ -98,7 +97,7 @@ def top_level(text: str) -> dict[str, str]:
     Raises Unusual where only a YAML reader could tell.
     """
     lines = text.replace("\r\n", "\n")
-    if len(text) > _MOST or _BREAKS.search(lines):
+    if len(text) > _MOST or any(sign in lines for sign in _BREAKS):
         raise Unusual("not plain lines")
     scan = _Scan()
     for line in lines.split("\n"):
@@ -118,7 +117,7 @@ class _Scan:
 
     def take(self, line: str) -> None:
         """Look at the next line."""
-        bare = _COMMENT.sub("", line).rstrip(" \t")
+        bare = _without_comment(line)
         if not bare:
             return
         if bare[0] in " \t":
@@ -140,27 +139,39 @@ class _Scan:
             return
         if line == "-" or line.startswith("- ") or set(line) <= set("]}, "):
             return
-        key = _KEY.match(line)
-        if key is None:
+        key, colon, value = line.partition(":")
+        if not (colon and key and set(key) <= _KEY and value[:1] in ("", " ", "\t")):
             raise Unusual(line)
         self.keys += 1
-        if key[1] in _WANTED:
-            self._ours(key[1], key[2] or "")
+        if key in _WANTED:
+            self._ours(key, value.strip(" \t"))
 
     def _ours(self, key: str, written: str) -> None:
-        value = _VALUE.match(written)
-        if value is None or value[2] in _NULLS or key in self.found:
+        value = written
+        if len(written) > 1 and written[0] == written[-1] and written[0] in "\"'":
+            value = written[1:-1]
+        plain = value[:1] in _ALNUM | {"/", "."} and set(value) <= _VALUE
+        if not (value and plain) or value in _NULLS or key in self.found:
             raise Unusual(key)
         if self.depth or not self.certain:
             raise Unusual("it may stand inside of something")
-        self.found[key] = value[2]
+        self.found[key] = value
         self.open_value = True
 
     def _count(self, line: str) -> None:
         plain = line.replace("\\\\", "").replace('\\"', "")
         if plain.count('"') % 2 or plain.count("'") % 2:
             self.certain = False
-        rest = _QUOTED.sub("", plain)
+        if not any(sign in plain for sign in "[]{}"):
+            return
+        rest = re.sub("\"[^\"]*\"|'[^']*'", "", plain)
         self.depth += sum(map(rest.count, "[{")) - sum(map(rest.count, "]}"))
         if self.depth < 0:
             self.certain = False
+
+
+def _without_comment(line: str) -> str:
+    if line.startswith("#"):
+        return ""
+    ends = [at for at in (line.find(" #"), line.find("\t#")) if at >= 0]
+    return line[: min(ends, default=len(line))].rstrip(" \t")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 RED, GREEN, YELLOW, DIM, BOLD = "31", "32", "33", "2", "1"
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
-_CONTROLS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
 
 
 def coloured(stream: TextIO) -> bool:
@@ -28,8 +28,14 @@ def paint(text: str, colour: str, wanted: bool) -> str:
 
 
 def clean(text: str) -> str:
-    """Return the text with its control characters made visible: none of them reaches a terminal."""
-    return _CONTROLS.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    """Return the text with all that a terminal might obey made visible."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else _visible(sign) for sign in text)
+
+
+def _visible(sign: str) -> str:
+    return sign.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 def as_json(value: object) -> None:
@@ -38,10 +44,10 @@ def as_json(value: object) -> None:
 
 
 def seconds(text: str) -> float:
-    """Return a duration of the command line: 30, 30s, 500ms, 2min, 1h. Raises ValueError."""
+    """Return a duration of the command line: 30, 30s, 500ms, 2min, 1h. Raises ArgumentTypeError."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h|)", text)
     if found is None:
-        raise ValueError(f"{text!r} is no duration: 30s, 500ms, 2min and 1h are")
+        raise argparse.ArgumentTypeError(f"{text!r} is no duration: 30s, 500ms, 2min and 1h are")
     return float(found[1]) * _UNITS[found[2] or "s"]
 
 
