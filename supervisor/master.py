@@ -85,7 +85,6 @@ class Master:
             self.plan = plans.decode(file.read())
         self.born = self.now()
         self.code: int | None = None
-        self.writer_pid: int | None = None
         self.reports: collections.deque[tuple[str, Report]] = collections.deque()
         self.notes: dict[str, str] = {}
         self.swept = self.now()
@@ -156,18 +155,22 @@ class Master:
     def status(self, ids: Iterable[str]) -> dict[str, Any]:
         """Return the status object for the replicas."""
         now = self.now()
-        facts = snapshot.Facts(self.processes.pid, lambda key: self.notes.get(key, ""))
+        facts = snapshot.Facts(self.processes.pid, self._word)
         daemon = {
             "pid": self.anchor_pid,
             "master_pid": os.getpid(),
-            "log_writer_pid": self.writer_pid,
+            "log_writer_pid": self.relay.writer_pid,
             "uptime": round(now - self.born, 3),
             "config": self.plan.config,
             "version": __version__,
+            "unattributed": [p for p in self.processes.strangers() if p != self.probes.pid],
         }
         clocks = snapshot.Clocks(now, time.time())
         services = snapshot.services(self.supervisor, ids, facts, clocks)
         return {"version": 1, "daemon": daemon, "services": services}
+
+    def _word(self, key: str) -> str:
+        return self.notes.get(key) or self.processes.words(key)
 
     def close(self) -> None:
         """Let go of everything, so that whoever waits for our end hears it."""
@@ -195,6 +198,8 @@ class Master:
             case Changed(key, before, after):
                 self._tell(key, before, after)
             case Leave(code):
+                self.probes.close()
+                self.processes.kill_strangers()
                 self.relay.say(f"keepd leaves with exit code {code}")
                 self.relay.finish(lambda: self._left(code))
 
@@ -223,10 +228,12 @@ class Master:
         if ready is None or ready.notify or ready.after is not None:
             return
         position = self.relay.position(key, run)
-        if ready.log is None or position is not None:
-            self.probes.start(key, run, ready, position)
+        if ready.log is None:
+            self.probes.start(key, run, ready)
+        elif position is not None:  # else it is asked when the log writer has said where it begins
+            self.probes.start(key, run, ready, (self.relay.path(key), *position))
 
-    def _log_opened(self, key: str, run: int) -> None:
+    def _log_opened(self, key: str, run: int, _position: tuple[int, int]) -> None:
         service = self.supervisor.services.get(key)
         if service and service.run == run and service.state is State.STARTING and service.born:
             self._probe(key, run)
@@ -267,8 +274,7 @@ class Master:
             self.relay.say("the anchor is gone: stopping everything")
             self.handle(ShutdownWanted())
             return
-        for fd in fds:
-            self.writer_pid = int(text.split()[1])
+        for fd in fds:  # the other end of a new log writer's socket
             self.relay.attach(socket.socket(fileno=fd))
 
     def _notify_status(self) -> None:
