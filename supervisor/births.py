@@ -14,9 +14,9 @@ from typing import Any, Protocol
 from supervisor.core.spec import Log, ServiceSpec
 from supervisor.ipc.pidfd import Exit
 from supervisor.unix import kin
+from supervisor.unix.birth import Birth
 from supervisor.unix.cgroup import Group, Tree
 from supervisor.unix.notify import NotifySocket
-from supervisor.unix.nursery import Birth
 
 _OURS = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "WATCHDOG_USEC")
 _NOT_PASSED_ON = frozenset({*_OURS, "WATCHDOG_PID", "FDSTORE", "MAINPID"})

@@ -43,9 +43,10 @@ from supervisor.core.spec import ServiceSpec
 from supervisor.ipc import pidfd as pidfds
 from supervisor.sweeps import Sweeper
 from supervisor.unix import cgroup, kin, process, signals
+from supervisor.unix.birth import Birth, Stage
 from supervisor.unix.leftovers import sweep_leftovers as _sweep_leftovers
 from supervisor.unix.notify import NotifySocket
-from supervisor.unix.nursery import Birth, Nursery, Stage
+from supervisor.unix.nursery import Nursery
 from supervisor.unix.poller import Poller
 from supervisor.unix.spawn import CannotError, Newborn, spawn
 

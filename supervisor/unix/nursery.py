@@ -6,153 +6,38 @@ then, and their newborns, which wait for an order that never comes, end by thems
 
 from __future__ import annotations
 
-import array
-import enum
-import json
+import contextlib
 import os
 import select
 import signal
 import socket
+import sys
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any
+from types import ModuleType
+
+import setproctitle
 
 from supervisor.ipc import pidfd as pidfds
 
-from . import limits, process, signals, zygote
+from . import function, limits, signals, zygote
+from .birth import Birth, Stage
 from .poller import Poller
-from .zygote import CannotError, exec_words, program
+from .words import CannotError, exec_words
 
-_FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 _STUCK = 5.0  # seconds without a word of a pid: a birth given up after them ends its zygote
 _PATIENCE = 2.0  # seconds for a killed zygote to be gone
+_SITE = os.path.dirname(os.path.dirname(setproctitle.__file__))  # for zygotes without a site
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
 
 
-class Stage(enum.Enum):
-    """How far a birth has come."""
-
-    ASKED = "asked"  # no pid is known
-    BORN = "born"  # there is a process, and it is our child; it prepares itself
-    ALIVE = "alive"  # it has executed its program, or is about to call its function
-    FAILED = "failed"  # `error` says why; a process that was born is about to end
+def _memory(module: ModuleType) -> bytes:
+    """Return a module's code as it is now: what is on the disk later may be another's."""
+    with open(str(module.__file__), "rb") as file:
+        return file.read()
 
 
-class Birth:
-    """One birth: `told` is called at each new stage."""
-
-    def __init__(self, poller: Poller, order: Mapping[str, Any], told: Callable[[], None]) -> None:
-        body = json.dumps(order).encode()
-        self._order = memoryview(zygote.HEADER.pack(len(body)) + body)
-        self._poller = poller
-        self._told = told
-        self._heard = b""
-        self._exec = False
-        self._sock, self._its = socket.socketpair()
-        self.stage = Stage.ASKED
-        self.pid = 0
-        self.pidfd = -1  # belongs to whoever is told BORN
-        self.error = ""
-        self.since = time.monotonic()
-        poller.watch(self._sock.fileno(), self._ready)
-
-    def send_to(self, zygote_sock: socket.socket, out: int) -> None:
-        """Hand the newborn's end of our socket, and its output, to a zygote."""
-        rights = array.array("i", [self._its.fileno(), out])
-        ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
-        zygote_sock.sendmsg([b"birth"], ancillary, _FLAGS)
-        self._its.close()
-
-    def give_up(self) -> None:
-        """Hear no more; a newborn without its order ends by itself."""
-        self._poller.forget(self._sock.fileno())
-        self._sock.close()
-        self._its.close()
-
-    def fail(self, words: str) -> None:
-        """End the birth."""
-        if self.stage in {Stage.ASKED, Stage.BORN}:
-            self.error = words
-            self._reached(Stage.FAILED)
-
-    def _reached(self, stage: Stage) -> None:
-        self.stage = stage
-        if stage in {Stage.ALIVE, Stage.FAILED}:
-            self.give_up()
-        self._told()
-
-    def _ready(self, mask: int) -> None:
-        if mask & select.EPOLLOUT:
-            self._send()
-        if not mask & ~select.EPOLLOUT:
-            return
-        try:
-            data = self._sock.recv(65_536, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return
-        except OSError:
-            data = b""
-        *lines, self._heard = (self._heard + data).split(b"\n")
-        for line in lines:
-            if self.stage in {Stage.ASKED, Stage.BORN}:
-                self._hear(line)
-        if not data and self.stage in {Stage.ASKED, Stage.BORN}:
-            self._ended()
-
-    def _hear(self, line: bytes) -> None:
-        word, _, rest = line.partition(b" ")
-        if word == b"pid":
-            self.pid = int(rest)
-        elif word == b"born" and self.pid:
-            self._born()
-        elif word == b"exec":
-            self._exec = True
-        elif word == b"alive":
-            self._reached(Stage.ALIVE)
-        elif word == b"error":
-            self.fail(json.loads(rest))
-
-    def _born(self) -> None:
-        try:
-            fd = process.pidfd_open(self.pid)
-        except OSError as error:
-            self.fail(f"the newborn cannot be held: {error.strerror}")
-            return
-        try:
-            os.waitid(os.P_PIDFD, fd, os.WEXITED | os.WNOWAIT | os.WNOHANG)
-        except ChildProcessError:  # somebody else's, who has got the number of one that has gone
-            os.close(fd)
-            self.fail("killed before its birth was over")
-            return
-        self.pidfd = fd
-        self._reached(Stage.BORN)
-        if self.stage is Stage.BORN:
-            self._send()
-
-    def _send(self) -> None:
-        try:
-            while self._order:
-                self._order = self._order[self._sock.send(self._order, _FLAGS) :]
-            self._poller.change(self._sock.fileno(), select.EPOLLIN)
-        except BlockingIOError:
-            self._poller.change(self._sock.fileno(), select.EPOLLIN | select.EPOLLOUT)
-        except OSError:  # it has gone; the end of file that follows says so
-            self._poller.change(self._sock.fileno(), select.EPOLLIN)
-
-    def settle(self) -> None:
-        """Come to a result now: the newborn has ended, and whatever it said can be read."""
-        if self.stage is Stage.BORN:
-            self._ready(select.EPOLLIN)
-        if self.stage is Stage.BORN:
-            self._ended()
-
-    def _ended(self) -> None:
-        """Take the end of the newborn's socket: closed by its exec, or by its death."""
-        if self._exec:
-            self._reached(Stage.ALIVE)
-        else:
-            self.fail("killed before its program was executed")
+_ZYGOTE, _FUNCTION = _memory(zygote), _memory(function)
 
 
 class Zygote:
@@ -263,39 +148,45 @@ class Nursery:
 
     def _start(self, interpreter: str | None) -> Zygote:
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        try:
-            if interpreter is None:
-                fd = its.fileno()
-                pid = process.fork("zygote", lambda: zygote.serve(fd), keep=(fd,))
-            else:
+        with its:
+            try:
                 pid = self._run(interpreter, its.fileno())
-        except OSError as error:
-            ours.close()
-            raise CannotError(f"no zygote: {error.strerror}") from error
-        except CannotError:
-            ours.close()
-            raise
-        finally:
-            its.close()
+            except OSError as error:
+                ours.close()
+                name, number = interpreter or sys.executable, error.errno or 0
+                words = exec_words(number, name, "/", found="/" in name)
+                raise CannotError(f"interpreter: {words}") from error
         return Zygote(self._poller, pid, ours)
 
-    def _run(self, interpreter: str, control: int) -> int:
-        env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-        file = program(interpreter, env.get("PATH", os.defpath), ".")
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        dup = os.POSIX_SPAWN_DUP2
-        try:
-            with limits.lowered_nofile(self._nofile):
-                return os.posix_spawn(
-                    file,
-                    [interpreter, "-I", zygote.__file__, "3"],
-                    env,
-                    file_actions=((dup, null, 0), (dup, null, 1), (dup, control, 3)),
-                    setsid=True,
-                    setsigmask=(),
-                    setsigdef=sorted(signals.ALL),
-                )
-        except OSError as error:
-            raise CannotError(f"interpreter: {exec_words(error, interpreter, file)}") from error
-        finally:
-            os.close(null)
+    def _run(self, interpreter: str | None, control: int) -> int:
+        name = interpreter or sys.executable
+        with contextlib.ExitStack() as held:
+            null = _held(held, os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
+            code = [_held(held, _in_memory(each)) for each in (_ZYGOTE, _FUNCTION)]
+            program_file, function_file = (f"/dev/fd/{fd}" for fd in code)
+            argv = [name, "-I", program_file, str(control), function_file, _SITE]
+            if interpreter is None:
+                argv[1:] = ["-IS", program_file, str(control), "", _SITE]
+            onto = [(null, 0), *((fd, fd) for fd in (control, *code))]  # itself: for it to keep
+            env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+            held.enter_context(limits.lowered_nofile(self._nofile))
+            return os.posix_spawn(
+                zygote.program(name, env.get("PATH", os.defpath), "."),
+                argv,
+                env,
+                file_actions=[(os.POSIX_SPAWN_DUP2, *pair) for pair in onto],
+                setsid=True,
+                setsigmask=(),
+                setsigdef=signals.ALL,
+            )
+
+
+def _held(stack: contextlib.ExitStack, fd: int) -> int:
+    stack.callback(os.close, fd)
+    return fd
+
+
+def _in_memory(code: bytes) -> int:
+    fd = os.memfd_create("keepd zygote")
+    os.write(fd, code)
+    return fd

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from . import limits, signals
 from .cgroup import Group
-from .zygote import CannotError, exec_words, program
+from .words import CannotError, exec_words
+from .zygote import program
 
 __all__ = ["CannotError", "Newborn", "spawn"]
 
@@ -39,7 +40,10 @@ def spawn(newborn: Newborn, group: Group | None) -> int:
     nor leave anything there.
     """
     name = newborn.argv[0]
-    file = program(name, newborn.env.get("PATH", os.defpath), newborn.cwd)
+    try:
+        file = program(name, newborn.env.get("PATH", os.defpath), newborn.cwd)
+    except OSError as error:
+        raise CannotError(exec_words(error.errno or 0, name, newborn.cwd, found=False)) from error
     if group is None:
         return _spawn(newborn, file)
     try:
@@ -71,6 +75,7 @@ def _spawn(newborn: Newborn, file: str) -> int:
                 setsigdef=_DEFAULTS,
             )
     except OSError as error:
-        raise CannotError(exec_words(error, newborn.argv[0], file)) from error
+        words = exec_words(error.errno or 0, newborn.argv[0], newborn.cwd, found=True)
+        raise CannotError(words) from error
     except ValueError as error:  # a zero byte in an argument or in the environment
         raise CannotError(str(error)) from error

@@ -1,68 +1,56 @@
 """The zygote: forks what posix_spawn cannot start, for a master that it never blocks.
 
-This file stands alone. It is imported by keepd for the empty zygote, and run by any CPython 3.9+
-as `python -I zygote.py FD` for services that are Python functions; keepd need not be installed
-there. The zygote itself reads no order and imports nothing of the service's: for each birth it
-gets a socket and the service's output, forks twice and reaps the go-between, so that the newborn
-is the master's child (a subreaper), whatever becomes of the zygote. The newborn waits for its
-order on that socket. If it never comes, because the master or the zygote was killed meanwhile,
-the newborn ends: nothing half-born can ever become a service.
+This file stands alone, and is run by any CPython 3.9+: `python -IS zygote.py FD "" SITE` bears
+commands that need something set up before their exec, `python -I zygote.py FD FUNCTION_PY SITE`
+services that are Python functions; keepd need not be installed there. Every module more makes each
+fork dearer, so it imports very few. The zygote itself reads no order: for each birth it gets a
+socket and the service's output, and makes a newborn that is the master's child (by CLONE_PARENT,
+or by forking twice and reaping the go-between: the master is a subreaper), whatever becomes of the
+zygote. The newborn waits for its order on that socket. If it never comes, because the master or
+the zygote was killed meanwhile, the newborn ends: nothing half-born can ever become a service.
 
-On the birth's socket the master reads lines: `pid N` (from the go-between), `born` (the zygote
-has reaped it), then from the newborn `exec` (end of file or an error follows), `alive` (its
-function is imported and about to be called), or `error "in words"`.
+On the birth's socket the master reads lines: `pid N`, `born` (it is the master's child now), then
+from the newborn `exec` (end of file or an error follows), `alive` (its function is imported and
+about to be called), `failed STEP ERRNO words`, or `error words`.
 """
 
 from __future__ import annotations
 
 import array
-import atexit
-import contextlib
 import errno
 import gc
-import importlib
-import json
+import marshal
 import os
 import resource
 import signal
 import socket
-import struct
 import sys
-import threading
-import traceback
-import types
-from typing import Any
 
 try:
-    from setproctitle import setproctitle
-except ImportError:  # a foreign interpreter need not have it: its processes keep their names
+    import ctypes
+except ImportError:  # a slim interpreter: it forks twice
+    ctypes = None  # type: ignore[assignment]
 
-    def setproctitle(title: str) -> None:  # noqa: ARG001, D103
-        return
+TYPE_CHECKING = False  # as typing has it, which would be dear
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
 
+    Order = dict[str, Any]
+    Call = Callable[[Order, int], int]
 
-Order = dict[str, Any]
-HEADER = struct.Struct("!I")  # length of the order, which is a JSON object
+HEADER = 4  # bytes: the length of the order that follows, which is marshalled
+FORMAT = 2  # of marshal: what every version reads and writes
+_SYS_CLONE3 = 435  # the same on every architecture
+_CLONE_PARENT = 0x8000
 _LOST = 127  # exit code of a newborn that had to give up, seen by nobody
-_WORDS = {
-    errno.EACCES: "permission denied",
-    errno.EISDIR: "is a directory",
-    errno.ENOENT: "no such file",
-    errno.ENOEXEC: "not an executable format",
-    errno.ENOTDIR: "not a directory",
-    errno.ETXTBSY: "the file is being written",
-}
-
-
-class CannotError(Exception):
-    """Why a birth failed, in words that follow "cannot start web/0: "."""
 
 
 # ---- looking up a program: shared with the births that need no zygote ------------------------
 
 
 def program(name: str, path: str, cwd: str) -> str:
-    """Return the file that `name` means to a service with this PATH and working directory."""
+    """Return the file that `name` means to a service with this PATH and cwd; OSError if none."""
     if "/" in name:
         return name
     denied = False
@@ -73,37 +61,37 @@ def program(name: str, path: str, cwd: str) -> str:
             if os.access(seen, os.X_OK):
                 return file
             denied = True
-    raise CannotError(f"{_WORDS[errno.EACCES if denied else errno.ENOENT]}: {name!r}")
-
-
-def exec_words(error: OSError, name: str, file: str) -> str:
-    """Return why the kernel would not execute `file`, which the service calls `name`."""
-    if error.errno == errno.ENOENT and os.path.exists(file):
-        return f"no such interpreter (the #! line, or the loader): {name!r}"
-    if error.errno == errno.EACCES and os.path.isdir(file):
-        return f"{_WORDS[errno.EISDIR]}: {name!r}"
-    if error.errno in {errno.EAGAIN, errno.ENOMEM}:
-        return f"no room for another process: {error.strerror}"
-    return f"{_WORDS.get(error.errno or 0) or error.strerror or error}: {name!r}"
+    raise OSError(errno.EACCES if denied else errno.ENOENT, "not found in PATH")
 
 
 # ---- the loop --------------------------------------------------------------------------------
 
 
-def serve(control: int) -> int:
-    """Bear what the master asks for until it has gone; return the exit code."""
-    with socket.socket(fileno=control) as asked:
-        gc.freeze()  # the garbage collector of a newborn must not unshare our pages
-        while True:
-            data, fds = _receive(asked)
-            if not data:
-                return 0
+class Zygote:
+    """What a zygote has: the socket that births are asked for at, and who calls functions."""
+
+    def __init__(self, control: int, call: Call | None) -> None:
+        self.asked = socket.socket(fileno=control)
+        self.call = call
+
+
+def serve(control: int, call: Call | None = None) -> None:
+    """Bear what the master asks for, until it has gone."""
+    zygote = Zygote(control, call)
+    beget = _beget_twice if call or ctypes is None else _beget_beside
+    gc.collect()
+    gc.freeze()  # the garbage collector of a newborn must not unshare our pages
+    while True:
+        data, fds = _receive(zygote.asked)
+        if not data:
+            return
+        if len(fds) == 2:
             try:
-                if len(fds) == 2:
-                    _beget(asked, fds[0], fds[1])
-            finally:
-                for fd in fds:
-                    os.close(fd)
+                beget(zygote, fds[0], fds[1])
+            except OSError as error:
+                _tell_failed(fds[0], "fork", error)
+        for fd in fds:
+            os.close(fd)
 
 
 def _receive(asked: socket.socket) -> tuple[bytes, list[int]]:
@@ -117,21 +105,51 @@ def _receive(asked: socket.socket) -> tuple[bytes, list[int]]:
     return data, list(fds)
 
 
-def _beget(asked: socket.socket, birth: int, out: int) -> None:
-    """Fork twice; every path of the two others ends in os._exit or exec."""
+def _clone() -> int:
+    """Fork a child of our own parent; return as os.fork does.
+
+    The C library is not told: such a newborn must do little, and execute a program soon.
+    """
+    libc = ctypes.PyDLL(None, use_errno=True)  # keeps the interpreter's lock over the call
+    words = array.array("Q", [_CLONE_PARENT, *[0] * 7])
+    address, size = words.buffer_info()
+    libc.PyOS_BeforeFork()
+    pid: int = libc.syscall(_SYS_CLONE3, ctypes.c_void_p(address), size * words.itemsize)
+    if pid == 0:
+        libc.PyOS_AfterFork_Child()
+        return 0
+    number = ctypes.get_errno()
+    libc.PyOS_AfterFork_Parent()
+    if pid < 0:
+        raise OSError(number, os.strerror(number))
+    return pid
+
+
+def _beget_beside(zygote: Zygote, birth: int, out: int) -> None:
+    """Fork once, beside us; every path of the other ends in os._exit or exec."""
     try:
-        between = os.fork()
+        pid = _clone()
     except OSError as error:
-        _tell_error(birth, f"no room for another process: {error.strerror}")
+        if error.errno not in {errno.ENOSYS, errno.EPERM}:  # a sandbox that does not know clone3
+            raise
+        _beget_twice(zygote, birth, out)
         return
+    if pid == 0:
+        _live(zygote, birth, out)
+    _tell(birth, b"pid %d\nborn\n" % pid)
+
+
+def _beget_twice(zygote: Zygote, birth: int, out: int) -> None:
+    """Fork twice; every path of the two others ends in os._exit or exec."""
+    between = os.fork()
     if between == 0:
         try:
             pid = os.fork()
             if pid == 0:
-                _live(asked, birth, out)
+                _live(zygote, birth, out)
             _tell(birth, b"pid %d\n" % pid)
         except OSError as error:
-            _tell_error(birth, f"no room for another process: {error.strerror}")
+            _tell_failed(birth, "fork", error)
         finally:
             os._exit(0)
     os.waitpid(between, 0)
@@ -139,39 +157,40 @@ def _beget(asked: socket.socket, birth: int, out: int) -> None:
 
 
 def _tell(birth: int, line: bytes) -> None:
-    with contextlib.suppress(OSError):  # the master does not wait for it any more
+    try:
         os.write(birth, line)
+    except OSError:  # the master does not wait for it any more
+        return
 
 
-def _tell_error(birth: int, words: str) -> None:
-    _tell(birth, b"error " + json.dumps(words[:2000]).encode() + b"\n")
+def _tell_failed(birth: int, step: str, error: BaseException) -> None:
+    number = error.errno if isinstance(error, OSError) and error.errno else 0
+    words = " ".join(str(error)[:2000].split())
+    _tell(birth, f"failed {step} {number} {words}\n".encode("utf-8", "replace"))
 
 
 # ---- the newborn -----------------------------------------------------------------------------
 
 
-def _live(asked: socket.socket, birth: int, out: int) -> None:
+def _live(zygote: Zygote, birth: int, out: int) -> None:
+    """Be the newborn: wait for the order, prepare, become the service."""
     code = _LOST
     try:
-        asked.close()
+        zygote.asked.close()
         order = _order(birth)
-        if order is not None:
-            _prepare(order, birth, out)
-            code = _call(order, birth) if "call" in order else _exec(order, birth)
-    except CannotError as error:
-        _tell_error(birth, str(error))
-    except BaseException as error:  # noqa: BLE001 - it must end here, and be told in words
-        traceback.print_exc()
-        _tell_error(birth, repr(error))
+        if order is not None and _prepare(order, birth, out):
+            code = zygote.call(order, birth) if zygote.call else _exec(order, birth)
+    except BaseException as error:  # noqa: BLE001 - it must end here, and be told
+        _tell_failed(birth, "birth", error)
     finally:
         os._exit(code)
 
 
 def _order(birth: int) -> Order | None:
     """Return the master's order; None: it has thought better of it, or is no more."""
-    head = _exactly(birth, HEADER.size)
-    body = _exactly(birth, HEADER.unpack(head)[0]) if head else b""
-    return json.loads(body) if body else None
+    size = int.from_bytes(_exactly(birth, HEADER), "big")
+    body = _exactly(birth, size)
+    return marshal.loads(body) if body else None  # noqa: S302 - the master's, on its own socket
 
 
 def _exactly(fd: int, size: int) -> bytes:
@@ -187,8 +206,8 @@ def _exactly(fd: int, size: int) -> bytes:
     return found
 
 
-def _prepare(order: Order, birth: int, out: int) -> None:
-    """Do what must be done before exec, step by step; the step that fails is named."""
+def _prepare(order: Order, birth: int, out: int) -> bool:
+    """Do what must be done before exec, step by step; tell the step that fails."""
     step = "group"
     try:
         if order["group"]:
@@ -206,10 +225,11 @@ def _prepare(order: Order, birth: int, out: int) -> None:
         step = "cwd"
         os.chdir(order["cwd"])
     except OSError as error:
-        words = _WORDS.get(error.errno or 0) or str(error)
-        if step == "cwd":
-            words = f"{words.replace('file', 'directory')}: {order['cwd']!r}"
-        raise CannotError(f"{step}: {words}") from None
+        _tell_failed(birth, step, error)
+        return False
+    if "title" in order:
+        _title(order["title"])
+    return True
 
 
 def _reset_signals(python: bool) -> None:
@@ -236,87 +256,46 @@ def _stdio(birth: int, out: int) -> None:
 
 def _exec(order: Order, birth: int) -> int:
     argv, env = order["argv"], order["env"]
-    file = program(argv[0], env.get("PATH", os.defpath), order["cwd"])
-    _tell(birth, b"exec\n")
+    step = "lookup"
     try:
+        file = program(argv[0], env.get("PATH", os.defpath), order["cwd"])
+        step = "exec"
+        _tell(birth, b"exec\n")
         os.execve(file, argv, env)
     except (OSError, ValueError) as error:
-        words = exec_words(error, argv[0], file) if isinstance(error, OSError) else str(error)
-        raise CannotError(words) from None
+        _tell_failed(birth, step, error)
+        return _LOST
 
 
-def _call(order: Order, birth: int) -> int:
-    """Import the function, tell that it lives, call it; return what the process ends with."""
-    os.environ.clear()
-    os.environ.update(order["env"])
-    extra = [entry for entry in order["env"].get("PYTHONPATH", "").split(":") if entry]
-    sys.path[:0] = [order["cwd"], *extra]
-    sys.argv[:] = [order["call"]]
-    sys.modules["__main__"] = types.ModuleType("__main__")
-    _streams()
-    setproctitle(order["title"])
-    try:
-        function = _find(order["call"])
-        gc.unfreeze()
-        _tell(birth, b"alive\n")
-        os.close(birth)
-        function(*order["args"], **order["kwargs"])
-        return _end(0)
-    except CannotError:
-        raise
-    except SystemExit as end:
-        if end.code is not None and not isinstance(end.code, int):
-            print(end.code, file=sys.stderr)  # noqa: T201 - as the interpreter does
-        return _end(0 if end.code is None else end.code if isinstance(end.code, int) else 1)
-    except BaseException as error:  # noqa: BLE001 - user code may raise anything
-        _show(error)
-        return _end(1)
+def _title(title: str) -> None:
+    """Be listed by ps under this title, where this interpreter has setproctitle.
+
+    Only its kernel is loaded: the package would import logging into every service.
+    """
+    if "_setproctitle" not in sys.modules:
+        folders = [f"{entry}/setproctitle" for entry in sys.path if entry]
+        sys.path[:0] = folders
+        try:
+            __import__("_setproctitle")
+        except ImportError:
+            return
+        finally:
+            del sys.path[: len(folders)]
+    sys.modules["_setproctitle"].setproctitle(title)
 
 
-def _streams() -> None:
-    """Make stdin, stdout and stderr anew: the old ones remember what they were opened on."""
-    for fd, name in enumerate(("stdin", "stdout", "stderr")):
-        mode, how = ("w", "backslashreplace") if fd else ("r", "surrogateescape")
-        stream = open(fd, mode, 1, encoding="utf-8", errors=how, closefd=False)  # noqa: SIM115
-        setattr(sys, name, stream)
-        setattr(sys, f"__{name}__", stream)
-
-
-def _find(target: str):  # type: ignore[no-untyped-def] # noqa: ANN202 - whatever the user wrote
-    name, _, path = target.partition(":")
-    try:
-        found = importlib.import_module(name)
-    except BaseException as error:  # noqa: BLE001 - user code may raise anything at import
-        _show(error)
-        raise CannotError(f"cannot import {name!r}: {type(error).__name__}: {error}") from None
-    for word in path.split("."):
-        if not hasattr(found, word):
-            raise CannotError(f"no function {path!r} in module {name!r}")
-        found = getattr(found, word)
-    if not callable(found):
-        raise CannotError(f"{path!r} in module {name!r} is not callable")
+def _load(path: str) -> Call:
+    """Return the code that calls functions, from a descriptor: it need not be on our disk."""
+    module = type(sys)("function")
+    with open(path, encoding="utf-8") as file:
+        exec(compile(file.read(), "function.py", "exec"), module.__dict__)  # noqa: S102 - our own
+    found: Call = module.__dict__["call"]
     return found
 
 
-def _show(error: BaseException) -> None:
-    """Print the traceback as the service would see it by itself: without our own frame."""
-    frames = error.__traceback__
-    traceback.print_exception(type(error), error, frames and (frames.tb_next or frames))
-
-
-def _end(code: int) -> int:
-    """End as an interpreter does: threads joined, exit handlers run, output flushed."""
-    try:
-        threading._shutdown()  # type: ignore[attr-defined] # noqa: SLF001
-        atexit._run_exitfuncs()  # noqa: SLF001
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(OSError, ValueError):
-                stream.flush()
-    return code & 0xFF
-
-
 if __name__ == "__main__":
-    with contextlib.suppress(KeyboardInterrupt):
-        setproctitle(f"keepd: zygote of {sys.executable}")
-        sys.exit(serve(int(sys.argv[1])))
+    control, function, site = sys.argv[1:]
+    sys.path.append(site)
+    _title("keepd: zygote" + (f" of {sys.executable}" if function else ""))
+    sys.path.remove(site)
+    serve(int(control), _load(function) if function else None)
