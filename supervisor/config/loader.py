@@ -188,13 +188,14 @@ class _Builder:
             value = self._node(self._next(), depth + 1)
             if not isinstance(key, Scalar):
                 self._add(following, f"a key must be a single word, not {told(key)}")
-            elif key.text == "<<" and not key.quoted and merged is None:
-                merged = Entry(key, value)
-            elif key.text in entries or key.text == "<<":
-                first = entries[key.text].key if key.text in entries else merged and merged.key
-                line = first.at.line if first else 0
+                continue
+            merges = key.text == "<<" and not key.quoted
+            first = merged if merges else entries.get(key.text)
+            if first:
                 message = f"the key '{shortened(key.text)}' stands here for the second time"
-                self._faults.add(key.at, "", message, f"the first is in line {line}")
+                self._faults.add(key.at, "", message, f"the first is in line {first.key.at.line}")
+            elif merges:
+                merged = Entry(key, value)
             else:
                 entries[key.text] = Entry(key, value)
         if merged:

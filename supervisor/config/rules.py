@@ -160,7 +160,6 @@ class Rules:
         assert isinstance(pattern, Text)
         try:
             re.compile(pattern)
-            re.compile(pattern.encode())  # lines are matched as the bytes they are
         except re.error as error:
             at = pattern.at(error.pos or 0)
             what = f"not a regular expression: {error.msg}"

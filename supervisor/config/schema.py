@@ -58,7 +58,7 @@ class Schema:
         match field.kind:
             case Kind.PART:
                 return self._part(node, field, key)
-            case Kind.TEXTS | Kind.TEXT_OR_TEXTS:
+            case Kind.TEXTS:
                 return self._texts(node, field, key)
             case Kind.TEXT_MAP | Kind.CHOICE_MAP:
                 return self._map(node, field, key)
@@ -92,7 +92,7 @@ class Schema:
         return field.of(**values)
 
     def _texts(self, node: Node, field: Field, key: str) -> object:
-        if field.kind is Kind.TEXT_OR_TEXTS and _word(node):
+        if _word(node):
             return leaves.text(node, key, self._faults)
         if not isinstance(node, Sequence):
             self._faults.add(node.at, key, f"{field.kind.value} is wanted here, not {told(node)}")

@@ -11,6 +11,7 @@ from supervisor.core.spec import Condition, Restart, ServiceSpec
 from . import forms, names
 from .faults import Faults
 from .files import Listed
+from .nodes import Mapping, Scalar
 from .rules import Draft, Rules
 from .schema import Schema, joined
 
@@ -42,10 +43,13 @@ def _draft(name: str, service: Listed, schema: Schema, faults: Faults) -> Draft:
         faults.add(at, key, *fault)
     elif names.reserved(name):
         faults.add(at, key, f"the name {name} is reserved for keepd itself")
-    own = forms.normalized(schema.mapping(service.entry.value, key))
+    value = service.entry.value
+    own = forms.normalized(schema.mapping(value, key))
     node = forms.applied(service.defaults, own)
     values: dict[str, Any] = schema.fields(node, ServiceSpec, key)
     draft = Draft(name, key, at, node, ServiceSpec(name=name))
+    if not (isinstance(value, Mapping) or (isinstance(value, Scalar) and value.null)):
+        return draft  # told already: there are no keys to keep any rule
     return Rules(draft, own, faults).kept(values)
 
 
@@ -66,7 +70,7 @@ def _dependencies(draft: Draft, drafts: Dict[str, Draft], faults: Faults) -> Non
 def _cycles(drafts: Dict[str, Draft], faults: Faults) -> None:
     """Tell of services that wait for each other, each circle by its path."""
     graph = {
-        name: {other for other in draft.spec.depends_on if other in drafts}
+        name: [other for other in draft.spec.depends_on if other in drafts]
         for name, draft in drafts.items()
     }
     for _ in range(_MOST_CYCLES):
@@ -81,6 +85,6 @@ def _cycles(drafts: Dict[str, Draft], faults: Faults) -> None:
             at = next(k for k in draft.spec.depends_on if k == circle[1])
             key = joined(draft.key, "depends_on")
             faults.add(getattr(at, "mark", draft.at), key, f"services wait for each other: {path}")
-            graph[circle[0]].discard(circle[1])
+            graph[circle[-2]].remove(circle[0])  # and look for others
         else:
             return

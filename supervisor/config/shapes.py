@@ -41,8 +41,7 @@ class Kind(enum.Enum):
     SIZE = "a size"
     CHOICE = "one of"  # of an enum
     PART = "a mapping"  # of a dataclass's own keys
-    TEXTS = "a list of texts"
-    TEXT_OR_TEXTS = "a text or a list of texts"
+    TEXTS = "a text or a list of texts"  # a single one stands for a list of one
     TEXT_MAP = "a mapping of texts"
     CHOICE_MAP = "a mapping of choices"
     ANY_LIST = "a list"
@@ -78,15 +77,6 @@ _BOUNDS: Final[Mapping[tuple[type, str], Meta]] = {
     (Log, "max_line"): Meta(ge=16, le=16 * 2**20),
 }
 
-# These are written otherwise than they are kept: a single text stands for a list of one.
-_WRITTEN: Final = {
-    (ServiceSpec, "command"): Kind.TEXT_OR_TEXTS,
-    (ServiceSpec, "env_file"): Kind.TEXT_OR_TEXTS,
-    (ServiceSpec, "inherit_env"): Kind.TEXT_OR_TEXTS,
-    (Document, "include"): Kind.TEXT_OR_TEXTS,
-    (Document, "services"): Kind.SERVICES,
-}
-
 LATER_KEYS: Final[Mapping[type, frozenset[str]]] = {
     Document: frozenset(),
     ServiceSpec: frozenset(
@@ -114,7 +104,7 @@ def _kind(hint: Any) -> tuple[Kind, Any]:  # noqa: ANN401 - a table of types
             return (Kind.ANY_LIST if member is Any else Kind.TEXTS), member
         case abstract, (_, member) if abstract is Mapping:
             if member is Any or dataclasses.is_dataclass(member):
-                return Kind.ANY_MAP, member
+                return (Kind.ANY_MAP if member is Any else Kind.SERVICES), member
             return (Kind.TEXT_MAP if member is str else Kind.CHOICE_MAP), member
         case _:
             pass
@@ -132,7 +122,6 @@ def _field(owner: type, field: dataclasses.Field[Any], hint: Any) -> Field:  # n
         of = Annotated[of, _BOUNDS[owner, field.name]]
     make = field.default_factory
     default = field.default if make is dataclasses.MISSING else make()
-    kind = _WRITTEN.get((owner, field.name), kind)
     optional = types.NoneType in parts
     later = LATER_WORDS.get((owner, field.name), frozenset())
     return Field(field.name, kind, of, optional, field.metadata.get("help", ""), default, later)

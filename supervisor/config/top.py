@@ -29,16 +29,17 @@ def locate(path: str, overrides: Overrides | None = None) -> Places | tuple[Faul
 def placed(path: str, root: Mapping, overrides: Overrides, faults: Faults) -> Places | None:
     """Return the places of a project, None where a fault has been told."""
     config = os.path.abspath(path)
-    given, sound = _text(root, "name", faults), True
+    own = Faults()
+    given = _text(root, "name", own)
     if given and (fault := name_fault(given.text)):
-        faults.add(given.at, "name", *fault)
-        sound = False
+        own.add(given.at, "name", *fault)
     name = given.text if given else places.project(config)
-    run_dir = places.runtime_dir(name, _path(root, "runtime_dir", faults), overrides)
-    logs = places.log_dir(name, _path(root, "log_dir", faults), overrides)
+    run_dir = places.runtime_dir(name, _path(root, "runtime_dir", own), overrides)
+    logs = places.log_dir(name, _path(root, "log_dir", own), overrides)
     if run_dir is None:
-        faults.add(Mark(path), "", places.NO_RUNTIME_DIR, places.GIVE_RUNTIME_DIR)
-    if run_dir is None or not sound:
+        own.add(Mark(path), "", places.NO_RUNTIME_DIR, places.GIVE_RUNTIME_DIR)
+    faults.take(own)
+    if run_dir is None or own:
         return None
     return Places(name, config, os.path.dirname(config), run_dir, logs)
 
