@@ -156,7 +156,7 @@ def test_imports_at_run_time_are_few_and_known():
     known = {
         "supervisor.config.reader",  # YAML only in the child that reads it
         "supervisor.probes",  # asyncio only in the prober
-        "supervisor.unix.zygote",  # a service's own function
+        "supervisor.unix.function",  # a service's own function
     }
     for module, path in MODULES.items():
         text = path.read_text(encoding="utf-8")
