@@ -11,7 +11,7 @@ import itertools
 import os
 import time
 
-RATE = float(os.environ.get("RATE", "4"))  # lines a second
+RATE = float(os.environ.get("RATE", "1"))  # lines a second
 TURN = max(0.1, 1 / RATE)  # seconds between two writes
 
 
