@@ -36,17 +36,24 @@ class House:
             self.poller, str(self.run_dir), str(self.log_dir), self.troubles.append
         )
 
-    def start_writer(self):
-        """Fork a log writer and attach it."""
+    def start_writer(self, wrap=lambda main: main):
+        """Fork a log writer and attach it; `wrap` may make something else of its main."""
         ours, theirs = socket.socketpair()
         run_dir, log_dir = str(self.run_dir), str(self.log_dir)
 
         def main():
             return writer.main(theirs.fileno(), run_dir, log_dir)
 
-        self.pid = process.fork("log writer", main, (theirs.fileno(),))
+        self.pid = process.fork("log writer", wrap(main), (theirs.fileno(),))
         theirs.close()
+        self._pidfd = os.pidfd_open(self.pid)
+        self.poller.watch(self._pidfd, lambda _: self.poller.forget(self._pidfd))
         self.relay.attach(ours)
+
+    def alive(self):
+        """Tell whether the writer has not ended yet."""
+        options = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, self.pid, options) is None
 
     def kill_writer(self):
         """SIGKILL it, wherever it is."""
@@ -55,9 +62,9 @@ class House:
 
     def reap(self):
         """Wait until the writer has ended; return its exit code."""
-        pidfd = os.pidfd_open(self.pid)
-        self.until(lambda: os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG | os.WNOWAIT))
-        os.close(pidfd)
+        self.until(lambda: not self.alive())
+        self.poller.forget(self._pidfd)
+        os.close(self._pidfd)
         _, status = os.waitpid(self.pid, 0)
         self.pid = 0
         return os.waitstatus_to_exitcode(status)
@@ -68,6 +75,12 @@ class House:
         while not true():
             assert time.monotonic() < end, f"waited in vain; troubles: {self.troubles}"
             self.poller.wait(0.005)
+
+    def hear(self, seconds):
+        """Hear the writer for so long."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            self.poller.wait(left)
 
     def is_open(self, name, run):
         return (name, run) in self.relay._runs

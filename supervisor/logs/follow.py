@@ -1,0 +1,180 @@
+"""Log files read back for people: the last lines of several streams, and what comes after them.
+
+Streams are merged by the time stamps of their lines. New lines are told by inotify, so that
+waiting costs nothing; every hint is followed by a look at the files themselves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import os
+import select
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from supervisor.unix import inotify
+
+from .files import rotated_number
+from .paint import Painter, plain, stamp_of
+from .tail import Pattern, Tail
+
+_CHANGES = inotify.MODIFY | inotify.CREATE | inotify.MOVED_FROM | inotify.MOVED_TO | inotify.ONLYDIR
+SOURCE_GONE = select.POLLERR | select.POLLHUP | select.POLLNVAL
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Which lines are shown."""
+
+    last: int | None = None  # so many of each stream; None: all there are
+    follow: bool = False  # and then those to come
+    wanted: Pattern | None = None  # only those in which it is found
+
+
+class Follower:
+    """Several streams, of which it is told which have news."""
+
+    def __init__(self) -> None:
+        """OSError where the user has too many inotify instances."""
+        self.tails: dict[str, Tail] = {}
+        self._inotify = inotify.Inotify()
+        self._folders: dict[int, str] = {}
+        self._streams: dict[str, str] = {}  # path of the current file: stream
+
+    def fileno(self) -> int:
+        """Return the descriptor that is readable when there may be news."""
+        return self._inotify.fileno()
+
+    def watch(self, folder: str) -> None:
+        """Be told of changes in a directory; one that is not there is not watched. OSError."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            self._folders[self._inotify.add(folder, _CHANGES)] = folder
+
+    def add(self, stream: str, path: str, offset: int = -1) -> Tail:
+        """Follow a stream from an offset of its current file, see Tail."""
+        self._streams[path] = stream
+        self.tails[stream] = tail = Tail(path, offset)
+        return tail
+
+    def news(self) -> tuple[set[str], set[str]]:
+        """Return the streams that may have new lines, and paths that belong to none of them."""
+        streams: set[str] = set()
+        others: set[str] = set()
+        for watch, mask, name in self._inotify.read():
+            if mask & inotify.OVERFLOW:
+                return set(self.tails), {*self._folders.values()}
+            folder = self._folders.get(watch)
+            if folder is None or not name:
+                continue
+            known = rotated_number(name)
+            path = os.path.join(folder, f"{known[0]}.log" if known else name)
+            if path in self._streams:
+                streams.add(self._streams[path])
+            else:
+                others.add(path)
+        return streams, others
+
+    def close(self) -> None:
+        """Follow nothing any more."""
+        for tail in self.tails.values():
+            tail.close()
+        self._inotify.close()
+
+
+def merged(lines: Mapping[str, list[bytes]]) -> Iterator[tuple[str, bytes]]:
+    """Yield (stream, line) in the order of the time stamps.
+
+    A line without one stays behind the line before it.
+    """
+    for _, _, stream, line in heapq.merge(
+        *(_dated(stream, number, lines[stream]) for number, stream in enumerate(lines)),
+        key=lambda dated: dated[:2],
+    ):
+        yield stream, line
+
+
+def _dated(stream: str, number: int, lines: list[bytes]) -> Iterator[tuple[bytes, int, str, bytes]]:
+    stamp = b""
+    for line in lines:
+        stamp = stamp_of(line) or stamp
+        yield stamp, number, stream, line
+
+
+def show(streams: Mapping[str, str], choice: Choice, out: int, colour: bool) -> int:
+    """Print streams, given by id and path, to a descriptor; return the exit code.
+
+    Following ends when nobody reads the output any more, or by a signal of the caller's. On a
+    terminal nothing that a service says has an effect but to be read; elsewhere lines go as they
+    are. Where there are several streams each line tells whose it is.
+    """
+    follower = Follower()
+    try:
+        for folder in {os.path.dirname(path) for path in streams.values()}:
+            follower.watch(folder)
+        tails = {stream: follower.add(stream, path) for stream, path in streams.items()}
+        view = _View(out, colour, dict(streams), choice)
+        earlier = {s: tail.last(choice.last, choice.wanted) for s, tail in tails.items()}
+        view.print(merged(earlier))
+        if choice.follow:
+            _follow(follower, view)
+        else:
+            _print_open_lines(tails, view)
+    except BrokenPipeError:
+        return 0
+    finally:
+        follower.close()
+    return 0
+
+
+def _print_open_lines(tails: Mapping[str, Tail], view: _View) -> None:
+    for stream, tail in tails.items():
+        lines = tail.lines()
+        view.print((stream, line) for line in [*lines, tail.rest()] if line)
+
+
+def _follow(follower: Follower, view: _View) -> None:
+    poll = select.poll()
+    poll.register(follower, select.POLLIN)
+    poll.register(view.out, 0)
+    streams = set(follower.tails)  # what came between the last lines and the first event
+    while True:
+        for stream in sorted(streams):
+            while lines := follower.tails[stream].lines():
+                view.print((stream, line) for line in lines)
+        if any(mask & SOURCE_GONE for fd, mask in poll.poll() if fd == view.out):
+            return
+        streams, others = follower.news()
+        for path in others:
+            if os.path.isdir(path):
+                follower.watch(path)
+
+
+class _View:
+    """Prints the lines that are wanted."""
+
+    def __init__(self, out: int, colour: bool, streams: dict[str, str], choice: Choice) -> None:
+        self.out = out
+        self._wanted = choice.wanted
+        self._escaped = os.isatty(out)
+        self._painter = Painter(colour) if len(streams) > 1 else None
+        for stream in streams:
+            if self._painter:
+                self._painter.meet(stream)
+
+    def print(self, lines: Iterator[tuple[str, bytes]]) -> None:
+        """Write them, as many at once as there are; BrokenPipeError if nobody reads."""
+        out = b"".join(
+            self._painted(stream, line)
+            for stream, line in lines
+            if self._wanted is None or self._wanted.search(line)
+        )
+        while out:
+            out = out[os.write(self.out, out) :]
+
+    def _painted(self, stream: str, line: bytes) -> bytes:
+        if self._painter:
+            if self._escaped:
+                return self._painter.paint(stream, plain(line))
+            return self._painter.paint(stream, "")[:-1] + line + b"\n"
+        return plain(line).encode() + b"\n" if self._escaped else line + b"\n"

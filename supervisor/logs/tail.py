@@ -1,0 +1,198 @@
+"""Reading one stream's log files back: the last lines, and on from there over every rotation.
+
+A file that has been numbered keeps its name until it is removed, and numbers only grow: so the
+next file is always known, however many rotations happen between two looks. Nothing here writes,
+waits, or trusts a name to be still the file that it was.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator
+
+from .files import rotated_name, rotated_number
+
+_BLOCK = 65_536
+_CHUNK = 262_144
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+Pattern = re.Pattern[bytes]
+
+
+class Tail:
+    """One stream, read from an offset of its current file on; -1 is after the last whole line.
+
+    The file need not exist yet. What is read are whole lines, without their ends.
+    """
+
+    def __init__(self, path: str, offset: int = -1) -> None:
+        self._path = path
+        self._folder, name = os.path.split(path)
+        self._stem = name.removesuffix(".log")
+        self._fd = -1
+        self._index = 0  # the number of the file that is read; if it has none yet, the next one
+        self._partial = b""
+        if self._open_current():
+            size = os.fstat(self._fd).st_size
+            if offset < 0:
+                offset = size - len(next(_backwards(self._fd, size), b""))
+            os.lseek(self._fd, min(offset, size), os.SEEK_SET)
+
+    def lines(self) -> list[bytes]:
+        """Return lines that have come since the last call; a bounded number, [] for none."""
+        chunk = self._read()
+        *lines, self._partial = (self._partial + chunk).split(b"\n")
+        while chunk and not lines:
+            chunk = self._read()
+            *lines, self._partial = (self._partial + chunk).split(b"\n")
+        return lines
+
+    def rest(self) -> bytes:
+        """Return, and forget, what has been read of a line that has no end yet."""
+        rest, self._partial = self._partial, b""
+        return rest
+
+    def behind(self) -> int:
+        """Return how many bytes are there to be read."""
+        if self._is_current():
+            return os.fstat(self._fd).st_size - os.lseek(self._fd, 0, os.SEEK_CUR)
+        size = 0
+        for name in self._names(self._numbers()):
+            with contextlib.suppress(OSError):
+                size += os.stat(os.path.join(self._folder, name)).st_size
+        return size - (os.lseek(self._fd, 0, os.SEEK_CUR) if self._fd >= 0 else 0)
+
+    def skip(self, keep: int) -> int:
+        """Pass over lines until about `keep` bytes are left; return how many were passed."""
+        skipped, left = 0, self.behind()
+        self._partial = b""
+        while left > keep and (chunk := self._read()):
+            left -= len(chunk)
+            skipped += chunk.count(b"\n")
+            self._partial = chunk.rpartition(b"\n")[2]
+        return skipped
+
+    def last(self, count: int | None, wanted: Pattern | None = None) -> list[bytes]:
+        """Return the last lines before the place that is read from; `count` None: all of them.
+
+        With `wanted`, only lines in which it is found.
+        """
+        found: list[bytes] = []
+        for line in self._earlier():
+            if count is not None and len(found) >= count:
+                break
+            if wanted is None or wanted.search(line):
+                found.append(line)
+        found.reverse()
+        return found
+
+    def close(self) -> None:
+        """Close the file; nothing is read any more."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _read(self) -> bytes:
+        """Return what comes next, of this file or the ones after it; b"" for nothing now."""
+        while True:
+            moved = not self._is_current()  # asked first: nothing is added after a rotation
+            chunk = os.read(self._fd, _CHUNK) if self._fd >= 0 else b""
+            if chunk or not moved or not self._advance():
+                return chunk
+
+    def _is_current(self) -> bool:
+        if self._fd < 0:
+            return False
+        ours = os.fstat(self._fd)
+        if ours.st_size < os.lseek(self._fd, 0, os.SEEK_CUR):
+            os.lseek(self._fd, 0, os.SEEK_SET)  # somebody has emptied it
+        try:
+            return os.path.samestat(os.stat(self._path), ours)
+        except FileNotFoundError:
+            return False
+
+    def _advance(self) -> bool:
+        """Open the file after the one that has been read to its end; tell whether there is one."""
+        while later := [number for number in self._numbers() if number > self._index]:
+            fd = self._opened(rotated_name(self._stem, later[0]))
+            if fd < 0:
+                continue  # removed meanwhile
+            if self._fd >= 0 and os.path.samestat(os.fstat(fd), os.fstat(self._fd)):
+                os.close(fd)  # our own, under a number that was not foreseen
+                self._index = later[0]
+                continue
+            self._take(fd, later[0])
+            return True
+        return self._open_current()
+
+    def _open_current(self) -> bool:
+        fd = self._opened(self._stem + ".log")
+        if fd < 0:
+            return False
+        numbers = self._numbers()
+        if self._fd >= 0 and (
+            (numbers and numbers[-1] > self._index)
+            or os.path.samestat(os.fstat(fd), os.fstat(self._fd))
+        ):
+            os.close(fd)  # rotated since the look, or not yet moved: the next look tells
+            return bool(numbers and numbers[-1] > self._index)
+        self._take(fd, numbers[-1] + 1 if numbers else self._index + 1)
+        return True
+
+    def _take(self, fd: int, index: int) -> None:
+        self.close()
+        self._fd, self._index = fd, index
+
+    def _opened(self, name: str) -> int:
+        try:
+            return os.open(os.path.join(self._folder, name), _READ)
+        except OSError:  # not there, or not to be read
+            return -1
+
+    def _numbers(self) -> list[int]:
+        try:
+            names = os.listdir(self._folder)
+        except OSError:
+            return []
+        known = (rotated_number(name) for name in names)
+        return sorted(found[1] for found in known if found and found[0] == self._stem)
+
+    def _names(self, numbers: list[int]) -> list[str]:
+        """Return the file that is read and those after it."""
+        later = [rotated_name(self._stem, number) for number in numbers if number >= self._index]
+        return [*later, self._stem + ".log"]
+
+    def _earlier(self) -> Iterator[bytes]:
+        """Yield the lines before our place, the latest first."""
+        if self._fd < 0:
+            return
+        yield from _lines_backwards(self._fd, os.lseek(self._fd, 0, os.SEEK_CUR))
+        for number in reversed(self._numbers()):
+            fd = self._opened(rotated_name(self._stem, number)) if number < self._index else -1
+            if fd >= 0:
+                try:
+                    yield from _lines_backwards(fd, os.fstat(fd).st_size)
+                finally:
+                    os.close(fd)
+
+
+def _backwards(fd: int, end: int) -> Iterator[bytes]:
+    """Yield the parts of a file between its newlines, the last one first (b"" if it ends so)."""
+    rest = b""
+    while end > 0:
+        begin = max(end - _BLOCK, 0)
+        rest, *parts = (os.pread(fd, end - begin, begin) + rest).split(b"\n")
+        yield from reversed(parts)
+        end = begin
+    yield rest
+
+
+def _lines_backwards(fd: int, end: int) -> Iterator[bytes]:
+    parts = _backwards(fd, end)
+    last = next(parts)
+    if last:
+        yield last
+    if end > 0:
+        yield from parts

@@ -1,0 +1,163 @@
+"""What a foreground keepd shows: the log files as they grow, each line with its stream's name.
+
+A process of its own that only reads files. A terminal that is slow, or stopped by Ctrl-S, makes
+this one lag, and in the end skip lines and say so; no service and no other part of keepd ever
+waits for it.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import stat
+import time
+from collections.abc import Mapping
+
+from supervisor.unix.poller import Poller
+from supervisor.unix.signals import SignalPipe
+
+from .files import rotated_number
+from .follow import Follower
+from .paint import Painter, plain, stamp_of
+
+_FAR_BEHIND = 4 << 20  # bytes; who lags more is not shown all
+_STILL_SHOWN = 65_536  # bytes, then
+_LAST_WORDS = 2.0  # seconds for the terminal to take what is left
+_CHUNK = 4096
+
+
+def marks(log_dir: str) -> dict[str, int]:
+    """Return the streams that have a log, and how much is in it: what is there is not new."""
+    return {stream: os.stat(path).st_size for stream, path in _logs(log_dir)}
+
+
+def main(log_dir: str, out_fd: int, colour: bool, since: Mapping[str, int] | None = None) -> int:
+    """Show what is written into the logs from now on, or from `since` on, until SIGTERM.
+
+    `since` are the marks() of a moment before the first service was started.
+    """
+    return _Terminal(log_dir, out_fd, colour).run(marks(log_dir) if since is None else since)
+
+
+def _logs(folder: str, service: str = "") -> list[tuple[str, str]]:
+    """Return (stream, path) of the current logs, sorted by name."""
+    found = []
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:  # not there yet, or gone again
+        return []
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False) and not service:
+            found += _logs(entry.path, entry.name)
+        elif entry.name.endswith(".log") and not rotated_number(entry.name):
+            stem = entry.name.removesuffix(".log")
+            found.append((f"{service}/{stem}" if service else stem, entry.path))
+    return found
+
+
+class _Terminal:
+    def __init__(self, log_dir: str, out_fd: int, colour: bool) -> None:
+        os.makedirs(log_dir, 0o755, exist_ok=True)
+        self._log_dir = log_dir
+        self._out = _unblocked(out_fd)
+        self._buffer = bytearray()
+        self._painter = Painter(colour)
+        self._follower = Follower()
+        self._fresh: dict[str, None] = {}  # streams that may have new lines, in turn
+        self._poller = Poller()
+        self._signals = SignalPipe((signal.SIGTERM,))
+        self._poller.watch(self._signals.fileno(), lambda _: None)
+        self._poller.watch(self._follower.fileno(), lambda _: self._look())
+        self._gone = False  # the terminal
+
+    def run(self, since: Mapping[str, int]) -> int:
+        self._discover(since)
+        while not self._signals.take() and not self._gone:
+            self._pump()
+            self._poller.wait(0 if self._fresh and not self._buffer else None)
+        self._discover({})
+        self._fresh = dict.fromkeys(self._follower.tails)
+        end = time.monotonic() + _LAST_WORDS
+        while (self._fresh or self._buffer) and not self._gone and time.monotonic() < end:
+            self._pump()
+            self._poller.wait(0 if not self._buffer else end - time.monotonic())
+        self._end()
+        return 0
+
+    def _look(self) -> None:
+        streams, others = self._follower.news()
+        self._fresh.update(dict.fromkeys(sorted(streams)))
+        if others:
+            self._discover({})
+
+    def _discover(self, since: Mapping[str, int]) -> None:
+        """Watch the directories there are, then follow the logs in them that are not known."""
+        self._follower.watch(self._log_dir)
+        for entry in os.scandir(self._log_dir):
+            if entry.is_dir(follow_symlinks=False):
+                self._follower.watch(entry.path)
+        for stream, path in _logs(self._log_dir):
+            if stream not in self._follower.tails:
+                self._follower.add(stream, path, since.get(stream, 0))
+                self._painter.meet(stream)
+                self._fresh[stream] = None
+
+    def _pump(self) -> None:
+        """Take new lines of each stream in turn, as long as the terminal takes them."""
+        while self._flush() and self._fresh:
+            stream = next(iter(self._fresh))
+            del self._fresh[stream]
+            if self._show(stream):
+                self._fresh[stream] = None  # behind the others
+
+    def _show(self, stream: str) -> bool:
+        tail = self._follower.tails[stream]
+        if tail.behind() > _FAR_BEHIND:
+            skipped = tail.skip(_STILL_SHOWN)
+            self._buffer += self._painter.paint(stream, f"… {skipped} lines skipped")
+        lines = tail.lines()
+        for line in lines:
+            self._buffer += self._painted(stream, line)
+        return bool(lines)
+
+    def _painted(self, stream: str, line: bytes) -> bytes:
+        return self._painter.paint(stream, plain(line[len(stamp_of(line)) :]))
+
+    def _flush(self) -> bool:
+        """Write what the terminal takes; tell whether it has taken all."""
+        try:
+            while self._buffer:
+                del self._buffer[: os.write(self._out, self._buffer[:_CHUNK])]
+        except BlockingIOError:
+            self._poller.watch(self._out, lambda _: None, select.EPOLLOUT)
+            return False
+        except OSError:  # nobody looks any more
+            self._gone = True
+            return False
+        self._poller.forget(self._out)
+        return True
+
+    def _end(self) -> None:
+        for stream, tail in self._follower.tails.items():
+            if rest := tail.rest():
+                self._buffer += self._painted(stream, rest)
+        self._flush()
+        self._follower.close()
+        self._poller.close()
+        self._signals.close()
+
+
+def _unblocked(fd: int) -> int:
+    """Return a non-blocking descriptor of the same terminal or pipe, if it can be had.
+
+    Not by a flag on `fd`: that would be set for the operator's shell as well.
+    """
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISCHR(mode) or stat.S_ISFIFO(mode):
+        flags = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        try:
+            return os.open(f"/proc/self/fd/{fd}", flags)
+        except OSError:  # a terminal of somebody else's
+            return fd
+    return fd

@@ -1,0 +1,130 @@
+"""The writer is killed: at every line of its code, and at random. Every line once, whole, in order."""
+
+import os
+import signal
+import sys
+
+import pytest
+
+from supervisor.core.spec import Log
+from tests.logs.fire import Load, under_fire
+from tests.logs.house import House, numbered
+
+UNFINISHED = b" [keepd: no newline at the end]"
+ROOMS = ("supervisor/logs/", "supervisor/ipc/relay")
+PURE = "supervisor/logs/formats"  # changes nothing, so that any death in it is like one before it
+LINES = 24
+
+
+def dying(steps, main):
+    """Return main, but SIGKILLed by itself before line number `steps` of the log path's code."""
+
+    def trace(frame, event, _):
+        nonlocal steps
+        name = frame.f_code.co_filename
+        if PURE in name or not any(room in name for room in ROOMS):
+            return None
+        if event == "line":
+            steps -= 1
+            if steps == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+        return trace
+
+    def traced():
+        sys.settrace(trace)
+        return main()
+
+    return traced
+
+
+class Seen:
+    """What readers who keep the files open, like `tail -f`, have seen so far."""
+
+    def __init__(self, paths):
+        self._files = [(path.open("rb"), path.read_bytes()) for path in paths]
+
+    def must_still_hold(self):
+        for file, text in self._files:
+            with file:
+                assert file.read().startswith(text), "something was taken back"
+
+
+def story(house, log):
+    """Two runs of one replica, each in the FIFO with an unfinished last line."""
+    for run, first in ((1, 0), (2, LINES)):
+        text = numbered(first, first + LINES) + b"end"
+        house.write(house.relay.open("web/0", run, log), text)
+        house.relay.end("web/0", run)
+
+
+def expected():
+    lines = numbered(0, 2 * LINES).split(b"\n")[:-1]
+    return [*lines[:LINES], b"end" + UNFINISHED, *lines[LINES:], b"end" + UNFINISHED]
+
+
+def dies_at(root, steps, log):
+    """Tell whether the writer died at that step; what is in the files then is right anyhow."""
+    house = House(root)
+    try:
+        story(house, log)
+        house.start_writer(lambda main: dying(steps, main))
+        house.until(lambda: not house.alive() or not house.is_open("web/0", 2))
+        died = not house.alive()
+        seen = Seen(house.paths("web/0"))
+        if died:
+            house.reap()
+            house.start_writer()
+        house.until(lambda: not house.is_open("web/0", 2))
+        seen.must_still_hold()
+        found = house.lines("web/0")
+        whole = expected()
+        assert found == (whole if log.max_files > 1 else whole[-len(found) :]), f"step {steps}"
+        return died
+    finally:
+        house.close()
+
+
+def die_everywhere(tmp_path, log, first, stride):
+    steps = first
+    while True:
+        root = tmp_path / str(steps)
+        root.mkdir()
+        if not dies_at(root, steps, log):
+            break
+        steps += stride
+    assert steps > 200
+
+
+MANY_FILES = Log(max_size=700, max_files=99)
+MILLION = Log(max_size=1_000_000, max_files=99)
+ONE_FILE = Log(max_size=700, max_files=1)
+
+
+@pytest.mark.parametrize("log", [MANY_FILES, ONE_FILE])
+def test_a_writer_that_dies_in_its_code_loses_doubles_and_tears_nothing(tmp_path, log):
+    die_everywhere(tmp_path, log, first=3, stride=11)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("log", [MANY_FILES, ONE_FILE])
+def test_a_writer_that_dies_at_any_line_of_its_code_does_no_harm(tmp_path, log):
+    die_everywhere(tmp_path, log, first=1, stride=1)
+
+
+def test_a_writer_killed_again_and_again_writes_every_line_once_whole_and_in_order(house):
+    load = Load(services=10, lines=10_000, log=Log(max_size=100_000, max_files=99))
+    assert under_fire(house, load, lambda dice: dice.uniform(0, 0.01)) >= 40
+    for name in load.names:
+        assert house.lines(name) == numbered(0, load.lines).split(b"\n")[:-1]
+        assert all(path.stat().st_size <= 100_000 for path in house.paths(name))
+        assert len(house.paths(name)) > 3
+
+
+@pytest.mark.soak
+def test_a_million_lines_of_fifty_services_survive_a_writer_killed_100_ms_after_it_is_back(house):
+    load = Load(services=50, lines=20_000, log=MILLION, bursts=40, width=150, limit=600)
+    assert under_fire(house, load, lambda _: 0.1) >= 50
+    for name in load.names:
+        assert house.lines(name) == numbered(0, load.lines, load.width).split(b"\n")[:-1]
+        assert all(path.stat().st_size <= 1_000_000 for path in house.paths(name))
+        assert len(house.paths(name)) > 1
