@@ -86,10 +86,6 @@ class Zygote:
         """Whether it lives."""
         return not self._over and self._child.is_alive()
 
-    def stuck(self, now: float) -> bool:
-        """Return whether a birth has waited too long for its pid."""
-        return any(b.stage is Stage.ASKED and now - b.since > _STUCK for b in self.births)
-
     def end(self) -> None:
         """Kill it, if it lives, and fail its births; more than once is fine."""
         if self._over:
@@ -135,10 +131,14 @@ class Nursery:
         asked = (birth for each in self._zygotes.values() for birth in each.births)
         return any(birth.stage is Stage.ASKED for birth in asked)
 
-    def given_up(self) -> None:
-        """End the zygotes that did not answer; called when a birth has been given up."""
-        for each in [z for z in self._zygotes.values() if z.stuck(time.monotonic())]:
-            each.end()
+    def given_up(self, birth: Birth) -> None:
+        """Hear that a birth is wanted no more; a zygote that did not answer it is ended."""
+        if birth.stage is Stage.ASKED:
+            birth.stage = Stage.FAILED
+            if time.monotonic() - birth.since > _STUCK:
+                for each in self._zygotes.values():
+                    if birth in each.births:
+                        each.end()
 
     def close(self) -> None:
         """End them all."""

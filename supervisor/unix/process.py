@@ -8,11 +8,8 @@ been given to somebody else meanwhile.
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import gc
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable, Collection
@@ -20,6 +17,7 @@ from collections.abc import Callable, Collection
 import setproctitle
 
 from supervisor.ipc.pidfd import open_pidfd, send_signal
+from supervisor.ipc.prctl import PR_SET_CHILD_SUBREAPER, prctl
 
 from . import signals
 
@@ -31,26 +29,14 @@ __all__ = [
     "fork",
     "keep_private",
     "pidfd_open",
-    "prctl",
     "send_signal",
     "start_time",
     "subreaper",
 ]
 
-PR_SET_PDEATHSIG = 1
-PR_SET_CHILD_SUBREAPER = 36
 CRASHED = 70  # EX_SOFTWARE: a helper that ended by an exception
 
 pidfd_open = open_pidfd
-
-
-def prctl(option: int, value: int) -> None:
-    """Set one property of this process; OSError if the kernel refuses."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    while libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) == -1:
-        number = ctypes.get_errno()
-        if number != errno.EINTR:
-            raise OSError(number, f"prctl {option}: {os.strerror(number)}")
 
 
 def subreaper() -> None:
@@ -155,8 +141,3 @@ def boot_id() -> str:
     """Return the kernel's name for the time since it was booted."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip()
-
-
-def kill_quietly(pidfd: int) -> bool:
-    """KILL; False: it was gone already."""
-    return send_signal(pidfd, signal.SIGKILL)
