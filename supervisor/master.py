@@ -187,7 +187,7 @@ class Master:
         return 0.0 if self.reports else max(0.0, min(times) - self.now())
 
     def _drain(self) -> None:
-        while self.reports:
+        for _ in range(len(self.reports)):  # what follows at once waits: others have their turn
             key, report = self.reports.popleft()
             self.handle(Heard(key, report))
 
