@@ -126,11 +126,13 @@ class Witness:
         return not service.wanted and service.state not in self.rest
 
     def unmet(self, key):
-        needs = self.services[key].spec.depends_on
-        return [name for name, condition in needs.items() if not self._reached(name, condition)]
-
-    def _reached(self, name, condition):
-        return all(self._reaches(key, condition) for key in self.supervisor.replicas[name])
+        found = []
+        for name, condition in self.services[key].spec.depends_on.items():
+            for other in self.supervisor.replicas[name]:
+                if not self._reaches(other, condition):
+                    found.append(name)
+                    break
+        return found
 
     def _reaches(self, key, condition):
         service, state = self.services[key], self.state
