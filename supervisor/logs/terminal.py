@@ -7,6 +7,7 @@ waits for it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -70,12 +71,15 @@ class _Terminal:
         self._poller.watch(self._signals.fileno(), lambda _: None)
         self._poller.watch(self._follower.fileno(), lambda _: self._look())
         self._gone = False  # the terminal
+        self._waiting = -1  # for which events of the terminal
+        self._watch_out(0)
 
     def run(self, since: Mapping[str, int]) -> int:
         self._discover(since)
-        while not self._signals.take() and not self._gone:
-            self._pump()
+        self._pump()
+        while not self._gone and not self._signals.take():
             self._poller.wait(0 if self._fresh and not self._buffer else None)
+            self._pump()
         self._discover({})
         self._fresh = dict.fromkeys(self._follower.tails)
         end = time.monotonic() + _LAST_WORDS
@@ -130,13 +134,24 @@ class _Terminal:
             while self._buffer:
                 del self._buffer[: os.write(self._out, self._buffer[:_CHUNK])]
         except BlockingIOError:
-            self._poller.watch(self._out, lambda _: None, select.EPOLLOUT)
+            self._watch_out(select.EPOLLOUT)
             return False
         except OSError:  # nobody looks any more
             self._gone = True
             return False
-        self._poller.forget(self._out)
+        self._watch_out(0)
         return True
+
+    def _watch_out(self, events: int) -> None:
+        """Wait until the terminal takes more, and in any case until it is gone."""
+        if events != self._waiting:
+            self._waiting = events
+            with contextlib.suppress(PermissionError):  # a file: always ready, never gone
+                self._poller.watch(self._out, self._look_at_out, events)
+
+    def _look_at_out(self, events: int) -> None:
+        if events & (select.EPOLLERR | select.EPOLLHUP):
+            self._gone = True
 
     def _end(self) -> None:
         for stream, tail in self._follower.tails.items():

@@ -1,4 +1,4 @@
-"""The writer is killed: at every line of its code, and at random. Every line once, whole, in order."""
+"""The writer is killed, in its code and at random: every line once, whole and in order."""
 
 import os
 import signal

@@ -1,5 +1,7 @@
 """What bytes become lines, and where files end: tables, and any way of cutting the same words."""
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -94,7 +96,7 @@ def test_f54_however_words_are_cut_into_batches_the_lines_are_the_same(
 ):
     words = b"".join(line + b"\n" for line in lines)
     cuts = [0, *sorted(min(cut, len(words)) for cut in cuts), len(words)]
-    chunks = [words[a:b] for a, b in zip(cuts, cuts[1:], strict=False) if a < b]
+    chunks = [words[a:b] for a, b in itertools.pairwise(cuts) if a < b]
     files, place = written(chunks, Rules(max_size=max_size, max_line=max_line))
     assert place.index == len(files)
     assert place.size == len(files[-1])

@@ -88,7 +88,7 @@ def test_f56_a_line_without_end_is_written_in_pieces_with_a_mark(written):
     *pieces, last, following = written.lines("web/0")
     mark = CONTINUES[:-1]
     assert all(piece == b"x" * 65_536 + mark for piece in pieces)
-    assert b"x" * 300_000 == b"".join(p.removesuffix(mark) for p in pieces) + last
+    assert b"".join(p.removesuffix(mark) for p in pieces) + last == b"x" * 300_000
     assert following == b"next"
 
 
@@ -277,7 +277,7 @@ def test_a_removed_fifo_of_an_ended_run_holds_up_nothing(house):
     assert house.lines("web/0") == [b"two"]
 
 
-def test_f66_a_thousand_runs_leave_no_descriptor_open(written):
+def test_f66_hundreds_of_runs_leave_no_descriptor_open(written):
     written.print("web/0", b"x\n")
     before = descriptors(written.pid), descriptors(os.getpid())
     for run in range(2, 302):
