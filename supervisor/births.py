@@ -142,8 +142,11 @@ class Births:
         self._poller = poller
         self._place = place
         self._keeper = keeper
-        self._nursery = Nursery(poller, place.nofile)
+        self._nursery = Nursery(poller)
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        # Of a low number, kept for the output of newborns: posix_spawn handles no descriptor above
+        # the soft limit that they are born with.
+        self._low = os.dup(self._null)
 
     def helpers(self) -> set[int]:
         """Return the pids of our zygotes."""
@@ -176,11 +179,13 @@ class Births:
 
     def _spawn(self, run: Run, out: int) -> None:
         cwd, nofile = self._place.base_cwd, self._place.nofile
-        newborn = Newborn(argv(run.spec), environment(run), cwd, out, self._null, nofile)
+        newborn = Newborn(argv(run.spec), environment(run), cwd, self._low, self._null, nofile)
         place_for_pidfd = os.dup(self._null)  # without one we could not hold what we bear
+        os.dup2(out, self._low, inheritable=False)
         try:
             pid = spawn(newborn, run.group)
         finally:
+            os.dup2(self._null, self._low, inheritable=False)
             os.close(place_for_pidfd)
         self._keeper.hold(run, pid, process.pidfd_open(pid))
         self._keeper.spawned(run)
@@ -209,3 +214,4 @@ class Births:
         """End the zygotes."""
         self._nursery.close()
         os.close(self._null)
+        os.close(self._low)

@@ -20,7 +20,7 @@ import setproctitle
 
 from supervisor.ipc import pidfd as pidfds
 
-from . import function, limits, signals, zygote
+from . import function, signals, zygote
 from .birth import Birth, Stage
 from .poller import Poller
 from .words import CannotError, exec_words
@@ -108,9 +108,8 @@ class Zygote:
 class Nursery:
     """The zygotes: the empty one, and one for each interpreter; started when needed."""
 
-    def __init__(self, poller: Poller, nofile: int) -> None:
+    def __init__(self, poller: Poller) -> None:
         self._poller = poller
-        self._nofile = nofile
         self._zygotes: dict[str | None, Zygote] = {}
 
     def bear(self, interpreter: str | None, birth: Birth, out: int) -> None:
@@ -168,8 +167,9 @@ class Nursery:
             if interpreter is None:
                 argv[1:] = ["-IS", program_file, str(control), "", _SITE]
             onto = [(null, 0), *((fd, fd) for fd in (control, *code))]  # itself: for it to keep
+            # It keeps our high limit of descriptors, below which all that are open here are; each
+            # of its newborns gets its own.
             env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-            held.enter_context(limits.lowered_nofile(self._nofile))
             return os.posix_spawn(
                 zygote.program(name, env.get("PATH", os.defpath), "."),
                 argv,
