@@ -1,4 +1,4 @@
-"""How services are born: each of the three ways, with a clean slate, or with the reason in words."""
+"""How services are born, in each of the three ways: with a clean slate, or the reason in words."""
 
 import os
 import resource

@@ -131,10 +131,18 @@ class World:
         assert len(last()) == 1
         return last()[0]
 
+    def last(self, id, run):  # noqa: A002
+        """Return how the birth of this run ended, or None."""
+        found = [r for r in self.of(id, Spawned, SpawnFailed) if r.run == run]
+        return found[0] if found else None
+
+    def over(self, id, run):  # noqa: A002
+        return any(r.run == run for r in self.of(id, Gone, SpawnFailed))
+
     def exited(self, id="web/0", run=1):  # noqa: A002
-        self.until(lambda: self.of(id, Exited))
-        assert self.of(id, Exited)[-1].run == run
-        return self.of(id, Exited)[-1]
+        """Wait until the leader has ended and others are left."""
+        self.until(lambda: any(r.run == run for r in self.of(id, Exited)))
+        return next(r for r in self.of(id, Exited) if r.run == run)
 
     def left(self):
         """Return all living processes that belong to runs of this world."""
