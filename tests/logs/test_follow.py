@@ -101,7 +101,7 @@ def test_f54_following_loses_and_doubles_nothing_whenever_it_looks(logs):
 
 def test_what_was_removed_before_it_was_read_is_missing_and_the_rest_is_not(logs):
     logs.write(b"one\n")
-    tail = Tail(logs.path, 0)
+    tail = Tail(logs.path, (0, 0))
     for text in (b"two\n", b"three\n", b"four\n"):
         logs.rotate(max_files=2)
         logs.write(text)
@@ -111,7 +111,7 @@ def test_what_was_removed_before_it_was_read_is_missing_and_the_rest_is_not(logs
 def test_with_one_file_only_nothing_is_shown_twice(logs):
     logs.number = 17
     logs.write(b"one\n")
-    tail = Tail(logs.path, 0)
+    tail = Tail(logs.path, (0, 0))
     assert everything(tail) == [b"one"]
     logs.write(b"two\n")
     os.rename(logs.path, logs.folder / rotated_name("0", 17))
@@ -134,7 +134,7 @@ def test_a_file_that_was_emptied_or_moved_away_is_followed_on(logs):
 
 
 def test_a_reader_far_behind_may_skip_and_knows_how_much(logs):
-    tail = Tail(logs.path, 0)
+    tail = Tail(logs.path, (0, 0))
     for first in range(0, 1000, 100):
         logs.write(numbered(first, first + 100))
         logs.rotate()
@@ -164,7 +164,7 @@ def test_follow_over_the_real_writers_rotations_loses_and_doubles_nothing(house)
     folder.mkdir(exist_ok=True)
     follower = Follower()
     follower.watch(str(folder))
-    tail = follower.add("web/0", str(folder / "0.log"), 0)
+    tail = follower.add("web/0", str(folder / "0.log"), (0, 0))
     pid = process.fork("printer", lambda: print_slowly(fd), (fd,))
     found = []
     while len(found) < 4000:

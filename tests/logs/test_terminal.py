@@ -81,8 +81,9 @@ def test_what_was_there_before_is_not_shown_again(house):
     house.start_writer()
     house.print("web/0", b"old\n")
     since = terminal.marks(str(house.log_dir))
-    house.print("web/0", b"new\n", run=2)
-    house.print("job/0", b"newer\n")
+    house.print("web/0", b"new\n" + numbered(0, 100), run=2, log=Log(max_size=1000))
+    house.print("job/0", b"newer\n" + numbered(0, 100), log=Log(max_size=1000))
+    assert len(house.paths("web/0")) > 2
     read, write = os.pipe()
     screen = Screen(house, write, read, since)
     screen.until(b"job/0    | newer\n")
