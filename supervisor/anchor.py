@@ -149,8 +149,13 @@ def _fork_writer(anchor: Anchor) -> None:
 
 
 def _fork_follower(anchor: Anchor) -> None:
-    launch = anchor.launch
-    _fork(anchor.follower, "terminal", lambda: terminal.main(launch.log_dir, 1, launch.colour))
+    launch, ours = anchor.launch, os.getpid()
+
+    def follow() -> int:
+        process.end_with(ours)
+        return terminal.main(launch.log_dir, 1, launch.colour)
+
+    _fork(anchor.follower, "terminal", follow)
 
 
 def _hear(anchor: Anchor) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Collection
@@ -17,7 +18,7 @@ from collections.abc import Callable, Collection
 import setproctitle
 
 from supervisor.ipc.pidfd import open_pidfd, send_signal
-from supervisor.ipc.prctl import PR_SET_CHILD_SUBREAPER, prctl
+from supervisor.ipc.prctl import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, prctl
 
 from . import signals
 
@@ -26,6 +27,7 @@ __all__ = [
     "boot_id",
     "children",
     "close_others",
+    "end_with",
     "fork",
     "keep_private",
     "pidfd_open",
@@ -42,6 +44,13 @@ pidfd_open = open_pidfd
 def subreaper() -> None:
     """Become the parent of every descendant that loses its own."""
     prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_with(parent: int) -> None:
+    """Get TERM when the process that has forked us ends; at once where it has ended already."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def become(title: str) -> None:
