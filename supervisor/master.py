@@ -46,6 +46,7 @@ from supervisor.unix import process, rights, signals
 from supervisor.unix.poller import Poller
 from supervisor.verbs import Desk, Verbs, match
 
+CRASHED = 70  # the exit code of a helper that could not do its work: EX_SOFTWARE of sysexits.h
 SWEEP = 5.0  # seconds between two is_alive sweeps
 HURRIED = 1.0  # seconds that a second Ctrl-C leaves to everyone
 
@@ -64,7 +65,11 @@ def run_master(launch: Launch, anchored: Anchored) -> int:
     """Be the master until the core says Leave; return the exit code of keepd."""
     process.subreaper()
     os.chdir(launch.folder)  # where services start that say nothing else
-    master = Master(launch, anchored)
+    try:
+        master = Master(launch, anchored)
+    except OSError as error:
+        print(f"cannot start keepd: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
+        return CRASHED
     while master.code is None:
         try:
             master.turn()
