@@ -24,8 +24,6 @@ from supervisor.unix import limits, notify, process, rights, signals
 
 PAUSE = 0.2  # seconds before a helper that dies young is started again; more for one that crashes
 HOPELESS = 3  # crashes of the master in a row, none of which came as far as its loop
-SWEEP = 10.0  # seconds between two looks at our children, whatever SIGCHLD has told
-DYING = 0.1  # the same, when the master has closed its socket
 PATIENCE = 5.0  # seconds that writer and follower have to finish when the master has left
 
 
@@ -64,7 +62,7 @@ def run(launch: Launch) -> int:
     gc.collect()
     gc.freeze()  # what is forked from here on shares these pages for good
     if launch.foreground:
-        _fork_follower(anchor)
+        _fork_follower(anchor, terminal.marks(launch.log_dir))
     _fork_both(anchor)
     while anchor.code is None:
         _turn(anchor)
@@ -94,11 +92,10 @@ def _missing(anchor: Anchor) -> list[Helper]:
     return [helper for helper in (first, *more) if not helper.pid]
 
 
-def _pause(anchor: Anchor) -> float:
-    """Return the milliseconds until the next look, should no signal tell of anything before."""
-    limit = DYING if anchor.master.pid and anchor.to_master is None else SWEEP
-    due = [helper.due for helper in _helpers(anchor) if not helper.pid]
-    return min(limit, max(0.0, min(due) - time.monotonic() if due else limit)) * 1000 + 1
+def _pause(anchor: Anchor) -> float | None:
+    """Return the milliseconds until a dead helper may be started again, or None."""
+    due = [helper.due for helper in _missing(anchor)]
+    return max(0.0, min(due) - time.monotonic()) * 1000 + 1 if due else None
 
 
 def _revive(anchor: Anchor) -> None:
@@ -151,12 +148,12 @@ def _fork_writer(anchor: Anchor) -> None:
     its.close()
 
 
-def _fork_follower(anchor: Anchor) -> None:
+def _fork_follower(anchor: Anchor, since: terminal.Marks | None = None) -> None:
     launch, ours = anchor.launch, os.getpid()
 
     def follow() -> int:
         process.end_with(ours)
-        return terminal.main(launch.log_dir, 1, launch.colour)
+        return terminal.main(launch.log_dir, 1, launch.colour, since)
 
     _fork(anchor.follower, "terminal", follow)
 
