@@ -12,7 +12,7 @@ from pathlib import Path
 _ROOT = str(Path(__file__).parents[2])
 _CONFIG = """\
 version: 1
-runtime_dir: {folder}/run
+runtime_dir: {memory}/run
 log_dir: {folder}/log
 defaults:
   restart: always
@@ -31,9 +31,10 @@ childlogdir={folder}
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """Where a peer runs: its folder, the helpers, the FIFO that services tell, their number."""
+    """Where a peer runs, and what: the helpers, the FIFO that services tell, their number."""
 
     folder: str
+    memory: str  # another one, that is no disk
     tools: object
     fifo: str
     count: int
@@ -46,13 +47,20 @@ class Site:
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """The raw limit."""
+    """The raw limit; `sessions`: that of whoever gives each service a session of its own."""
 
     name: str = "C loop"
+    sessions: bool = False
     hides_groups: bool = False
 
     def argv(self, site):
-        return [site.tools.loop, site.fifo, site.tools.service, str(site.count)]
+        return [
+            site.tools.loop,
+            site.fifo,
+            site.tools.service,
+            str(site.count),
+            str(int(self.sessions)),
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +79,7 @@ class Keepd:
     def argv(self, site):
         more = "" if self.logs else "  log: {to: none}\n"
         more += f"  cwd: {self.cwd}\n" if self.cwd else ""
-        text = _CONFIG.format(folder=site.folder, more=more)
+        text = _CONFIG.format(folder=site.folder, memory=site.memory, more=more)
         for name, argv in site.commands():
             text += f"  {name}:\n    command: [{', '.join(map(repr, argv))}]\n"
         config = Path(site.folder, "keepd.yaml")
@@ -104,10 +112,11 @@ def _supervisord():
 
 def others():
     """Return the peers that are no keepd."""
+    loops = [Loop(), Loop("C loop, setsid", sessions=True)]
     if _supervisord():
-        return [Loop(), Supervisord()]
+        return [*loops, Supervisord()]
     print("supervisord: not installed (pip install supervisor==4.3.0; BENCH_SUPERVISORD=its path)")
-    return [Loop()]
+    return loops
 
 
 def group_mount():

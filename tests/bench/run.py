@@ -37,12 +37,13 @@ class Run:
         self.peer = peer
         self.count = count
         self.folder = tempfile.mkdtemp(prefix="bench.")
+        self._memory = tempfile.mkdtemp(prefix="bench.", dir="/dev/shm")  # as /run is
         fifo = f"{self.folder}/told"
         os.mkfifo(fifo)
         self._told = os.open(fifo, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         self.born = []
         hidden = peers.group_mount() if peer.hides_groups else ""
-        argv = peer.argv(peers.Site(self.folder, tools, fifo, count))
+        argv = peer.argv(peers.Site(self.folder, self._memory, tools, fifo, count))
         self._out = open(f"{self.folder}/out", "wb")  # noqa: SIM115 - closed with the run
         # Not the shell's PYTHON…: keepd is what is measured, by the interpreter we are run by.
         env = {key: text for key, text in os.environ.items() if not key.startswith("PYTHON")}
@@ -55,9 +56,14 @@ class Run:
             env=env,
         )
         self._pidfd = os.pidfd_open(self.child.pid)
-        self.launched = self.next_born(10.0).at
+        self.launched = 0.0
 
     def __enter__(self):
+        try:
+            self.launched = self.next_born(10.0).at
+        except TimeoutError:
+            self.__exit__()
+            raise
         return self
 
     def next_born(self, limit):
@@ -121,6 +127,7 @@ class Run:
             os.close(fd)
         self._out.close()
         shutil.rmtree(self.folder)
+        shutil.rmtree(self._memory)
 
     def _reap(self):
         """Reap what is ours and dead; it has been killed, so that it does not last."""
