@@ -24,6 +24,8 @@ from supervisor.unix import limits, notify, process, rights, signals
 
 PAUSE = 0.2  # seconds before a helper that dies young is started again; more for one that crashes
 HOPELESS = 3  # crashes of the master in a row, none of which came as far as its loop
+SWEEP = 10.0  # seconds between two looks at our children, whatever SIGCHLD has told
+DYING = 0.1  # the same, when the master has closed its socket
 PATIENCE = 5.0  # seconds that writer and follower have to finish when the master has left
 
 
@@ -92,10 +94,11 @@ def _missing(anchor: Anchor) -> list[Helper]:
     return [helper for helper in (first, *more) if not helper.pid]
 
 
-def _pause(anchor: Anchor) -> float | None:
-    """Return the milliseconds until a dead helper may be started again, or None."""
-    due = [helper.due for helper in _missing(anchor)]
-    return max(0.0, min(due) - time.monotonic()) * 1000 + 1 if due else None
+def _pause(anchor: Anchor) -> float:
+    """Return the milliseconds until the next look, should no signal tell of anything before."""
+    limit = DYING if anchor.master.pid and anchor.to_master is None else SWEEP
+    due = [helper.due - time.monotonic() for helper in _missing(anchor)]
+    return max(0.0, min([limit, *due])) * 1000 + 1
 
 
 def _revive(anchor: Anchor) -> None:
