@@ -199,6 +199,8 @@ class Master:
         for _ in range(len(self.reports)):  # what follows at once waits: others have their turn
             key, report = self.reports.popleft()
             self.handle(Heard(key, report))
+            if isinstance(report, Spawned):
+                self._probe(key, report.run)
 
     def _carry_out(self, output: Output) -> None:
         match output:
@@ -230,12 +232,14 @@ class Master:
 
     def _report(self, key: str, report: Report) -> None:
         self.reports.append((key, report))
-        if isinstance(report, Spawned):
-            self._probe(key, report.run)
 
     def _probe(self, key: str, run: int) -> None:
-        ready = self.supervisor.services[key].spec.ready
+        """Ask from now on whether the run is ready, if it is to be asked and can be."""
+        service = self.supervisor.services[key]
+        ready = service.spec.ready
         if ready is None or ready.notify or ready.after is not None:
+            return
+        if service.run != run or service.state is not State.STARTING or not service.born:
             return
         position = self.relay.position(key, run)
         if ready.log is None:
@@ -244,8 +248,7 @@ class Master:
             self.probes.start(key, run, ready, (self.relay.path(key), *position))
 
     def _log_opened(self, key: str, run: int, _position: tuple[int, int]) -> None:
-        service = self.supervisor.services.get(key)
-        if service and service.run == run and service.state is State.STARTING and service.born:
+        if key in self.supervisor.services:
             self._probe(key, run)
 
     def _ready(self, key: str, run: int) -> None:
