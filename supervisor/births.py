@@ -99,7 +99,11 @@ def argv(spec: ServiceSpec) -> tuple[str, ...]:
 
 def needs_zygote(spec: ServiceSpec, place: Place) -> bool:
     """Return whether something must be set up between birth and exec."""
-    return spec.python is not None or os.path.normpath(spec.cwd) != place.base_cwd
+    return spec.python is not None or _folder(spec, place) != os.path.normpath(place.base_cwd)
+
+
+def _folder(spec: ServiceSpec, place: Place) -> str:
+    return os.path.normpath(os.path.join(place.base_cwd, spec.cwd))
 
 
 def order(run: Run, place: Place) -> dict[str, Any]:
@@ -113,7 +117,7 @@ def order(run: Run, place: Place) -> dict[str, Any]:
     return {
         **what,
         "env": environment(run),
-        "cwd": os.path.join(place.base_cwd, spec.cwd),
+        "cwd": _folder(spec, place),
         "nofile": place.nofile,
         "group": run.group.make() if run.group else None,
     }

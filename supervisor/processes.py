@@ -76,9 +76,9 @@ class Processes:
             case Spawn(number):
                 self._spawn(id, spec, number)
             case Terminate(number) if run is not None and run.number == number:
-                self._terminate(run)
+                self._guarded(self._terminate, run)
             case Kill(number) if run is not None and run.number == number:
-                self._kill(run)
+                self._guarded(self._kill, run)
             case _:  # the run is over, and was told to be
                 return
 
@@ -208,8 +208,8 @@ class Processes:
         if not run.spawned and run.failure is None:
             self.fail(run, _CANCELLED)
         else:
-            self._guarded(self._sweeper.kill, run)
             self.child_died()
+            self._guarded(self._sweeper.kill, run)
 
     def _died(self, run: Run) -> None:
         self._poller.forget(run.pidfd)
@@ -242,7 +242,7 @@ class Processes:
             self._report(run.id, Exited(run.number, run.exit.code))
 
     def _guarded(self, act: Callable[[Run], None], run: Run) -> None:
-        with contextlib.suppress(OSError):  # out of descriptors, say: the next sweep tries again
+        with contextlib.suppress(OSError):  # no descriptors left, say: the next sweep tries again
             act(run)
 
     def _over(self, run: Run) -> None:

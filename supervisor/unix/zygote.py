@@ -46,31 +46,25 @@ _CLONE_PARENT = 0x8000
 _LOST = 127  # exit code of a newborn that had to give up, seen by nobody
 
 
-# ---- looking up a program: shared with the births that need no zygote ------------------------
-
-
 def program(name: str, path: str, cwd: str) -> str:
     """Return the file that `name` means to a service with this PATH and cwd; OSError if none."""
     if "/" in name:
         return name
     denied = False
     for folder in path.split(":"):
-        file = os.path.join(folder, name)
-        seen = os.path.join(cwd, file)
-        if os.path.isfile(seen):
-            if os.access(seen, os.X_OK):
-                return file
-            denied = True
+        file = f"{folder or '.'}/{name}"
+        seen = file if file[0] == "/" else f"{cwd}/{file}"
+        if os.access(seen, os.X_OK) and os.path.isfile(seen):
+            return file
+        denied = denied or os.path.isfile(seen)
     raise OSError(errno.EACCES if denied else errno.ENOENT, "not found in PATH")
-
-
-# ---- the loop --------------------------------------------------------------------------------
 
 
 class Zygote:
     """What a zygote has: the socket that births are asked for at, and who calls functions."""
 
     def __init__(self, control: int, call: Call | None) -> None:
+        os.set_inheritable(control, False)
         self.asked = socket.socket(fileno=control)
         self.call = call
 
@@ -169,9 +163,6 @@ def _tell_failed(birth: int, step: str, error: BaseException) -> None:
     _tell(birth, f"failed {step} {number} {words}\n".encode("utf-8", "replace"))
 
 
-# ---- the newborn -----------------------------------------------------------------------------
-
-
 def _live(zygote: Zygote, birth: int, out: int) -> None:
     """Be the newborn: wait for the order, prepare, become the service."""
     code = _LOST
@@ -216,9 +207,9 @@ def _prepare(order: Order, birth: int, out: int) -> bool:
         step = "session"
         os.setsid()
         step = "signals"
-        _reset_signals("call" in order)
+        _signals("call" in order)
         step = "stdio"
-        _stdio(birth, out)
+        _stdio(birth, out, "call" in order)
         step = "limits"
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(order["nofile"], hard), hard))
@@ -232,26 +223,26 @@ def _prepare(order: Order, birth: int, out: int) -> bool:
     return True
 
 
-def _reset_signals(python: bool) -> None:
-    """Default everything, empty the mask; a Python function gets what `python` would give it."""
-    for signum in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-        if signal.getsignal(signum) is not signal.SIG_DFL:
-            signal.signal(signum, signal.SIG_DFL)
+def _signals(python: bool) -> None:
+    """Give a command every default; a Python function gets what `python` would give it.
+
+    The zygote has everything at its default, nothing blocked, and the two that CPython ignores.
+    """
     if python:
-        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    else:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
 
 
-def _stdio(birth: int, out: int) -> None:
-    null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-    os.dup2(null, 0)
+def _stdio(birth: int, out: int, python: bool) -> None:
+    """Have the service's output; stdin is /dev/null as the zygote's is, an exec closes the rest."""
     os.dup2(out, 1)
     os.dup2(out, 2)
-    highest = max(map(int, os.listdir("/proc/self/fd")))
-    os.closerange(3, birth)
-    os.closerange(birth + 1, highest + 1)
+    if python:
+        highest = max(map(int, os.listdir("/proc/self/fd")))
+        os.closerange(3, birth)
+        os.closerange(birth + 1, highest + 1)
 
 
 def _exec(order: Order, birth: int) -> int:
@@ -293,8 +284,12 @@ def _load(path: str) -> Call:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     control, function, site = sys.argv[1:]
     sys.path.append(site)
     _title("keepd: zygote" + (f" of {sys.executable}" if function else ""))
     sys.path.remove(site)
-    serve(int(control), _load(function) if function else None)
+    found = _load(function) if function else None
+    for code in filter(None, (sys.argv[0], function)):
+        os.close(int(code.rpartition("/")[2]))
+    serve(int(control), found)
