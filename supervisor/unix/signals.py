@@ -16,6 +16,11 @@ from types import FrameType
 # CPython ignores these two, and so do our own processes: a peer that has gone is an error to be
 # handled where it happens, not our death. What we start gets them back (see every birth).
 OURS_IGNORED = frozenset({signal.SIGPIPE, signal.SIGXFSZ})
+# What has no meaning for a loop of ours, and would end it all the same.
+_STRAY = frozenset(
+    {signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGVTALRM, signal.SIGPROF}
+    | {signal.SIGIO, signal.SIGPWR, *range(signal.SIGRTMIN, signal.SIGRTMAX + 1)}
+)
 _FIXED = frozenset({signal.SIGKILL, signal.SIGSTOP})
 ALL = frozenset(signal.valid_signals())
 
@@ -64,11 +69,16 @@ def _nothing(_signum: int, _frame: FrameType | None) -> None:
 
 
 class SignalPipe:
-    """The wake-up descriptor: readable when a signal that is listened to has come."""
+    """The wake-up descriptor: readable when a signal that is listened to has come.
+
+    A process that has one is not ended by signals that mean nothing to it.
+    """
 
     def __init__(self, signums: Iterable[int] = ()) -> None:
         self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+        for signum in _STRAY:
+            signal.signal(signum, signal.SIG_IGN)
         self.listens(signums)
 
     def listens(self, signums: Iterable[int]) -> None:
