@@ -109,6 +109,8 @@ def tagged(run_dir):
 class Keepd:
     """One keepd in the foreground of the test."""
 
+    root = Path(__file__).parents[2]
+
     def __init__(self, folder, config, **options):
         self.folder = Path(folder)
         self.run_dir, self.log_dir = self.folder / "run", self.folder / "log"
@@ -133,7 +135,7 @@ class Keepd:
             text=True,
             timeout=limit,
             check=False,
-            cwd=Path(__file__).parents[2],
+            cwd=self.root,
             stdin=subprocess.DEVNULL,
         )
 
@@ -145,7 +147,7 @@ class Keepd:
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=stderr,
-                cwd=Path(__file__).parents[2],
+                cwd=self.root,
                 start_new_session=True,
                 **self.options,
             )

@@ -33,9 +33,9 @@ if "child" in sys.argv and os.fork() == 0:
     os.setsid()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     stay()
+print(f"{os.environ['KEEPD_RUN'].rpartition(':')[2]} holds", flush=True)
 if "NOTIFY_SOCKET" in os.environ:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
         told.connect(os.environ["NOTIFY_SOCKET"])
         told.send(b"READY=1")
-print(f"{os.environ['KEEPD_RUN'].rpartition(':')[2]} holds", flush=True)
 stay()
