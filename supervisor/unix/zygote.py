@@ -16,14 +16,14 @@ about to be called), `failed STEP ERRNO words`, or `error words`.
 
 from __future__ import annotations
 
+import _signal as signal  # type: ignore[import-not-found] # the C halves only: the others make
+import _socket as socket  # a fork a third dearer
 import array
 import errno
 import gc
 import marshal
 import os
 import resource
-import signal
-import socket
 import sys
 
 try:
