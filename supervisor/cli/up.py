@@ -92,7 +92,9 @@ def _claimed(run_dir: str) -> int:
 
 
 def _unusable(run_dir: str, error: OSError) -> Failure:
-    what = os.path.relpath(error.filename, run_dir) if error.filename else "."
+    what = error.filename or "."
+    if os.path.isabs(what):  # else it is a name in that folder already
+        what = os.path.relpath(what, run_dir)
     why = error.strerror or str(error)
     text = f"cannot use {run_dir} as runtime directory: {'' if what == '.' else what + ': '}{why}"
     return Failure(FAILED, "bad-runtime-dir", text)
