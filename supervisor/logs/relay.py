@@ -19,6 +19,7 @@ from typing import Any
 from supervisor.core.spec import Log, LogFormat, LogTo
 from supervisor.unix.lines import LineConnection
 from supervisor.unix.poller import Poller
+from supervisor.unix.private import make_folders
 
 KEEPD = "keepd"  # the stream of keepd's own events
 
@@ -79,7 +80,7 @@ class LogRelay:
         known = self._runs.get((id, run))
         if known is None:
             path = os.path.join(self._run_dir, "fifo", f"{id}.{run}")
-            os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+            make_folders(os.path.dirname(path), 0o700)
             known = _Run(_open_fifo(path), path, _rules(log))
             if len(self._runs) < _ROOM_FOR:
                 with contextlib.suppress(OSError):  # the default will do

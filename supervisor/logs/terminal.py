@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping
 
 from supervisor.unix.poller import Poller
+from supervisor.unix.private import make_folders
 from supervisor.unix.signals import SignalPipe
 
 from .files import rotated_number
@@ -71,7 +72,7 @@ def _entries(folder: str) -> list[os.DirEntry[str]]:
 
 class _Terminal:
     def __init__(self, log_dir: str, out_fd: int, colour: bool) -> None:
-        os.makedirs(log_dir, 0o755, exist_ok=True)
+        make_folders(log_dir, 0o755)
         self._log_dir = log_dir
         self._out = _unblocked(out_fd)
         self._buffer = bytearray()

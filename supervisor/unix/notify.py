@@ -14,6 +14,8 @@ import socket
 import struct
 from dataclasses import dataclass
 
+from .private import make_folders
+
 _ROOM = 16_384  # a datagram longer than this is cut, and its last line ignored
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 _LONGEST = 107  # bytes of a socket's path, with its final zero 108
@@ -63,7 +65,7 @@ class NotifySocket:
                 f"possible: give a shorter runtime_dir ({path})"
             )
         self.path = path
-        os.makedirs(os.path.dirname(path), 0o700, exist_ok=True)
+        make_folders(os.path.dirname(path), 0o700)
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         self._sock = socket.socket(

@@ -39,10 +39,21 @@ def make_private(path: str) -> int:
 
     Missing folders above it are made for all to pass. Raises OSError as open_private does.
     """
-    os.makedirs(os.path.dirname(path) or ".", mode=0o755, exist_ok=True)
+    make_folders(os.path.dirname(path), 0o755)
     with contextlib.suppress(FileExistsError):
         os.mkdir(path, 0o700)
     return open_private(path)
+
+
+def make_folders(path: str, mode: int) -> None:
+    """Make a folder and all missing ones above it with this mode, less the umask. Raises OSError.
+
+    Unlike os.makedirs, which leaves it to the umask alone who may write the ones above.
+    """
+    if path and not os.path.isdir(path):
+        make_folders(os.path.dirname(path), mode)
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, mode)
 
 
 def by_descriptor(folder: int, name: str) -> str:
