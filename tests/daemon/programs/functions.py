@@ -8,3 +8,7 @@ def wait():
     print(*os.environ)
     while True:
         signal.pause()
+
+
+def say(*words):
+    print(*words)
