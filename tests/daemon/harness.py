@@ -16,13 +16,12 @@ import time
 import zlib
 from pathlib import Path
 
-from supervisor.control.client import Client
+from supervisor.control.client import Client, NoDaemon, Refused
 
 LIMIT = 20.0  # seconds: more than anything here takes on a busy machine
 PROGRAMS = Path(__file__).parent / "programs"
-GROUPS = next(
-    (Path(line.split()[1]) for line in open("/proc/mounts") if line.split()[2] == "cgroup2"), None
-)
+MOUNTS = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
+GROUPS = next((Path(words[1]) for words in MOUNTS if words[2] == "cgroup2"), None)
 # Before a command: it runs where the cgroups can be seen, and not be written.
 WITHOUT_GROUPS = (
     *("unshare", "--mount", "sh", "-c"),
@@ -78,7 +77,7 @@ def kill(*pids, number=signal.SIGKILL):
 
 
 def read(pid, name):
-    """Return /proc/PID/NAME as text; "" once the process is gone, or where it is not ours to see."""
+    """Return /proc/PID/NAME as text; "" once the process is gone, or if it is not ours."""
     try:
         return Path(f"/proc/{pid}/{name}").read_bytes().decode(errors="replace")
     except OSError:
@@ -166,7 +165,7 @@ class Keepd:
         assert self.process.poll() is None, f"keepd has ended: {self.said()}"
         try:
             return self.call("version")
-        except Exception:  # it is not there yet
+        except (NoDaemon, Refused):  # it is not there yet
             return None
 
     def call(self, method, params=None, limit=LIMIT):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.control.client import Refused
-from tests.daemon.harness import PROGRAMS, children, kill, program, read, until
+from tests.daemon.harness import PROGRAMS, kill, program, read, until
 
 EACH_WAY = f"""
     services:
@@ -67,7 +67,13 @@ def test_f82_what_our_manager_told_us_is_not_for_services(keepd, tmp_path):
 
 def test_f16_f17_a_service_begins_with_no_signal_blocked_or_ignored(keepd):
     def careless():
-        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGPIPE):
+        for number in (
+            signal.SIGHUP,
+            signal.SIGINT,
+            signal.SIGTERM,
+            signal.SIGUSR1,
+            signal.SIGPIPE,
+        ):
             signal.signal(number, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 
@@ -111,7 +117,10 @@ NEVER_BORN = {  # what is wrong: (how the config says it, why it cannot be start
     "path": ("command: [./gunicron]", "no such file: './gunicron'"),
     "forbidden": ("command: [./forbidden]", "permission denied: './forbidden'"),
     "folder": ("command: [./folder]", "is a directory: './folder'"),
-    "script": ("command: [./script]", "no such interpreter (the #! line, or the loader): './script'"),
+    "script": (
+        "command: [./script]",
+        "no such interpreter (the #! line, or the loader): './script'",
+    ),
     "nothing": ("command: [./nothing]", "not an executable format: './nothing'"),
 }
 

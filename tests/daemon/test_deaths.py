@@ -5,7 +5,18 @@ import signal
 
 import pytest
 
-from tests.daemon.harness import alive, ends, kill, program, read, tagged, until
+from supervisor.control.client import NoDaemon, Refused
+from tests.daemon.harness import (
+    GROUPS,
+    WITHOUT_GROUPS,
+    alive,
+    ends,
+    kill,
+    program,
+    read,
+    tagged,
+    until,
+)
 
 SLEEPERS = """
     defaults: {backoff: {first: 10ms, factor: 1}}
@@ -14,7 +25,10 @@ SLEEPERS = """
       prepared: {command: [sleep, "1000"], cwd: /, replicas: %d}
 """
 ALONE = f"""
-    defaults: {{backoff: {{first: 10ms, factor: 1}}, ready: {{notify: true}}, stop: {{timeout: 1s}}}}
+    defaults:
+      backoff: {{first: 10ms, factor: 1}}
+      ready: {{notify: true}}
+      stop: {{timeout: 1s}}
     services:
       plain: {{command: {program("alone")}, replicas: 2}}
       deaf: {{command: {program("alone", "deaf", "child")}, replicas: 2}}
@@ -28,7 +42,7 @@ def all_ready(one, without=()):
         found = one.replicas()
         return found if all(r["ready"] and r["pid"] not in without for r in found) else None
 
-    return until(look)
+    return until(look, every=0.05)
 
 
 def pids(one):
@@ -102,10 +116,10 @@ def test_f35_whoever_ends_just_before_a_signal_breaks_nothing(keepd):
         """
         defaults: {backoff: {first: 0s}}
         services:
-          brief: {command: ["true"], replicas: 5}
+          brief: {command: ["true"], replicas: 4}
         """
     ).up(ready=False)
-    for _ in range(30):
+    for _ in range(20):
         one.call("restart")
         one.call("stop", {"names": ["brief/0", "brief/1"]})
         one.call("start")
@@ -116,8 +130,8 @@ def test_f35_whoever_ends_just_before_a_signal_breaks_nothing(keepd):
     assert one.stop() == 0
 
 
-def test_f43_five_hundred_deaths_in_a_moment_and_all_are_back(keepd):
-    one = keepd(SLEEPERS % (490, 10)).up()
+def test_f43_five_hundred_deaths_in_a_moment_and_all_are_back_without_cgroups(keepd):
+    one = keepd(SLEEPERS % (490, 10), under=WITHOUT_GROUPS if GROUPS else ()).up()
     before = pids(one)
     kill(*before.values())
     all_ready(one, before.values())
@@ -190,7 +204,7 @@ def test_f25_a_killed_master_is_replaced_and_nothing_runs_twice(either):
 def titles_or_none(one):
     try:
         return one.titles()
-    except Exception:  # the master is away for a moment
+    except (NoDaemon, Refused):  # the master is away for a moment
         return {}
 
 

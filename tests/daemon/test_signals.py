@@ -217,7 +217,8 @@ def test_f68_a_jump_of_the_wall_clock_moves_no_deadline(keepd, fake_clock, tmp_p
         services:
           web: {{command: [sleep, "1000"], backoff: {{first: 200ms}}}}
           slow: {{command: [sleep, "1000"], ready: {{after: 50m, timeout: 1h}}}}
-          deaf: {{command: {program("alone", "deaf")}, ready: {{notify: true}}, stop: {{timeout: 1h}}}}
+          deaf: {{command: {program("alone", "deaf")}, ready: {{notify: true}},
+                  stop: {{timeout: 1h}}}}
           off: {{command: ["false"], backoff: {{first: 1m, jitter: 0}}}}
         """,
         env=env,
