@@ -18,19 +18,28 @@ import time
 from collections import deque
 from types import ModuleType
 
-import setproctitle
-
 from supervisor.ipc import pidfd as pidfds
 
-from . import function, signals, zygote
+from . import function, process, signals, zygote
 from .birth import Birth, Stage
 from .poller import Poller
 from .words import CannotError, exec_words
 
 _STUCK = 5.0  # seconds without a word of a pid: a birth given up after them ends its zygote
 _PATIENCE = 2.0  # seconds for a killed zygote to be gone
-_SITE = os.path.dirname(os.path.dirname(setproctitle.__file__))  # for zygotes without a site
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
+
+
+def _site() -> str:
+    """Return the folder that has setproctitle, for zygotes that have no site; "" if there is none.
+
+    It is only looked for: to import the package would bring logging into the master.
+    """
+    spec = importlib.util.find_spec("setproctitle")
+    return os.path.dirname(os.path.dirname(spec.origin)) if spec and spec.origin else ""
+
+
+_SITE = _site()
 
 
 def _memory(module: ModuleType) -> bytes:
@@ -172,9 +181,22 @@ class Nursery:
             codes = (_ZYGOTE, _FUNCTION) if interpreter else (_COMPILED,)
             code = [_held(held, _in_memory(each)) for each in codes]
             files = [f"/dev/fd/{fd}" for fd in code]
-            argv = [name, "-I", files[0], str(control), files[-1], _SITE]
+            argv = [
+                name,
+                "-I",
+                files[0],
+                str(control),
+                files[-1],
+                os.path.dirname(process.title_folder()),
+            ]
             if interpreter is None:
-                argv[1:] = ["-IS", files[0], str(control), "", _SITE]
+                argv[1:] = [
+                    "-IS",
+                    files[0],
+                    str(control),
+                    "",
+                    os.path.dirname(process.title_folder()),
+                ]
             onto = [(null, 0), *((fd, fd) for fd in (control, *code))]  # itself: for it to keep
             env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
             return os.posix_spawn(
