@@ -41,6 +41,14 @@ def test_f67_a_service_has_nothing_open_but_its_three(keepd):
         assert found == {"0": os.devnull, "1": output, "2": output}, way
 
 
+def test_f18_each_service_leads_a_session_and_a_group_of_its_own(keepd):
+    one = keepd(EACH_WAY).up()
+    for way in WAYS:
+        pid = one.pid(way)
+        group, session = read(pid, "stat").rpartition(")")[2].split()[2:4]
+        assert int(group) == int(session) == pid, way
+
+
 def test_f82_what_our_manager_told_us_is_not_for_services(keepd, tmp_path):
     ours = {"LISTEN_FDS": "1", "LISTEN_PID": "1", "LISTEN_FDNAMES": "http", "MAINPID": "1"}
     ours |= {"NOTIFY_SOCKET": f"{tmp_path}/manager", "WATCHDOG_USEC": "9000000"}
