@@ -8,6 +8,7 @@ of its own events, and leaves only when the core says so, or when its anchor is 
 from __future__ import annotations
 
 import collections
+import gc
 import os
 import signal
 import socket
@@ -71,6 +72,8 @@ def run_master(launch: Launch, anchored: Anchored) -> int:
     except OSError as error:
         print(f"cannot start keepd: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
         return CRASHED
+    gc.collect()
+    gc.freeze()  # the plan stays: no collection need ever look at it again
     while master.code is None:
         try:
             master.turn()
@@ -109,6 +112,8 @@ class Master:
         self.processes = Processes(self.poller, self._report, self.relay, place)
         self.probes = Probes(self.poller, self._ready, self._noted)
         self.interrupts = 0
+        self.changed = False  # a state, since systemd was told of them
+        self.told = ""
         self._start(anchored.stopping)
 
     def _start(self, stopping: bool) -> None:
@@ -152,13 +157,15 @@ class Master:
             self.handle(TimePassed())
             self._drain()
         self.verbs.look()
+        if self.changed:
+            self._notify_status()
         if self.leaving is not None and now >= self.leaving[0]:
             self.code = self.leaving[1]
 
     def handle(self, event: Input) -> None:
         """Tell the core, and carry out what it answers."""
         outputs = self.supervisor.handle(event, self.now())
-        for output in outputs:
+        for output in sorted(outputs, key=_is_word):  # who reads our words must not delay a birth
             self._carry_out(output)
 
     def status(self, ids: Iterable[str]) -> dict[str, Any]:
@@ -224,11 +231,10 @@ class Master:
             self.probes.stop(key, service.run)
         if after != State.STARTING and service.cause != "overdue":
             self.notes.pop(key, None)
-        line = words.changed_words(service, before, self.processes.pid(key))
+        line = words.changed_words(service, before, after, self.processes.pid(key))
         if line:
             self.relay.say(line)
-        if after in {State.RUNNING, State.FATAL, State.EXITED}:
-            self._notify_status()
+        self.changed = True
 
     def _report(self, key: str, report: Report) -> None:
         self.reports.append((key, report))
@@ -294,7 +300,14 @@ class Master:
         services = self.supervisor.services.values()
         wanted = [service for service in services if service.wanted]
         ready = sum(service.state in {State.RUNNING, State.EXITED} for service in wanted)
-        self._notify(f"STATUS={ready} of {len(wanted)} ready")
+        self.changed, text = False, f"STATUS={ready} of {len(wanted)} ready"
+        if text != self.told:
+            self.told = text
+            self._notify(text)
 
     def _notify(self, text: str) -> None:
         rights.send(self.anchor, text)  # only news for systemd: what is lost is told again
+
+
+def _is_word(output: Output) -> bool:
+    return not isinstance(output, Do)

@@ -9,12 +9,14 @@ from .outcome import USAGE, Failure
 
 TYPE_CHECKING = False  # see control/client.py
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 
-def plan_text(config: str, runtime_dir: str | None) -> str:
+def plan_text(
+    config: str, runtime_dir: str | None, meanwhile: Callable[[], object] | None = None
+) -> str:
     """Return the plan of a config as JSON. Raises Failure (2) with all that is wrong with it."""
-    read = reader.read_apart(config, Overrides(runtime_dir=runtime_dir))
+    read = reader.read_apart(config, Overrides(runtime_dir=runtime_dir), meanwhile=meanwhile)
     if isinstance(read, tuple):
         raise faulty(config, read)
     return read

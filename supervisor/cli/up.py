@@ -7,12 +7,13 @@ a running keepd is touched; write the plan; become the anchor, or fork it with -
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import select
 import sys
 import time
 
-from supervisor import anchor, launch
+from supervisor import launch
 from supervisor.config import plan
 from supervisor.control.client import Client, NoDaemon
 
@@ -22,6 +23,7 @@ from .outcome import DONE, FAILED, Failure
 TYPE_CHECKING = False  # see control/client.py
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
+    from types import ModuleType
 
 _CRASHED = 70  # EX_SOFTWARE
 _GLANCE = 20  # milliseconds between two looks for the socket of a newborn daemon
@@ -53,13 +55,18 @@ def run(options: Namespace) -> int:
     if options.detach:
         return _detached(start, options)
     launch.sign(start.lock_fd)
-    return anchor.run(start)
+    return int(_anchor().run(start))
+
+
+def _anchor() -> ModuleType:
+    """Return the anchor's module; it is first imported while the config is read elsewhere."""
+    return importlib.import_module("supervisor.anchor")
 
 
 def _prepared(options: Namespace) -> launch.Launch:
     config = place.find_config(options.config)
-    text = reading.plan_text(config, options.runtime_dir)
-    whole = plan.decode(text)
+    text = reading.plan_text(config, options.runtime_dir, _anchor)
+    whole = plan.decode(text) if options.names else plan.outline(text)
     names.meant(whole, options.names)  # a name that means nothing changes nothing
     lock = _claimed(whole.run_dir)
     try:
@@ -138,7 +145,7 @@ def _be_daemon(start: launch.Launch, said: int) -> None:
         os.close(null)
         os.close(said)
         launch.sign(start.lock_fd)
-        code = anchor.run(start)
+        code = _anchor().run(start)
     finally:
         if code == _CRASHED and sys.exc_info()[0]:
             sys.excepthook(*sys.exc_info())

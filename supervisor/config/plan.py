@@ -27,6 +27,7 @@ from supervisor.core.spec import (
 )
 
 FORMAT = 1
+_PLACES = ("name", "config", "folder", "run_dir", "log_dir")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,10 +79,16 @@ def decode(text: str | bytes) -> Plan:
             for count, written in groups:
                 specs += [_spec(written, whole["environments"], parts)] * count
             services[name] = tuple(specs)
-        places = {key: whole[key] for key in ("name", "config", "folder", "run_dir", "log_dir")}
-        return Plan(services=services, **places)
+        return Plan(services=services, **{key: whole[key] for key in _PLACES})
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise ValueError(f"not a plan: {error!r}") from error
+
+
+def outline(text: str) -> Plan:
+    """Return the plan that `encode` wrote without its replicas: for who only needs its places."""
+    whole = json.loads(text)
+    services: dict[str, tuple[ServiceSpec, ...]] = dict.fromkeys(whole["services"], ())
+    return Plan(services=services, **{key: whole[key] for key in _PLACES})
 
 
 def _written(

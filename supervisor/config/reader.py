@@ -38,10 +38,17 @@ class Limits:
 
 
 def read_apart(
-    path: str, overrides: Overrides | None = None, limits: Limits = Limits()
+    path: str,
+    overrides: Overrides | None = None,
+    limits: Limits = Limits(),
+    meanwhile: Callable[[], object] | None = None,
 ) -> str | tuple[Fault, ...]:
-    """Return the plan of a config as JSON (see plan.decode), or all that is wrong with it."""
-    answer = _ask("plan", path, overrides or Overrides(), limits)
+    """Return the plan of a config as JSON (see plan.decode), or all that is wrong with it.
+
+    While the child reads, `meanwhile` is called: what it takes costs nothing where there are two
+    cores.
+    """
+    answer = _ask("plan", path, overrides or Overrides(), limits, meanwhile)
     return answer if isinstance(answer, tuple) else answer.decode()
 
 
@@ -65,19 +72,31 @@ def schema_apart(limits: Limits = Limits()) -> str:
     return answer.decode()
 
 
-def _ask(what: str, path: str, overrides: Overrides, limits: Limits) -> bytes | tuple[Fault, ...]:
+def _ask(
+    what: str,
+    path: str,
+    overrides: Overrides,
+    limits: Limits,
+    meanwhile: Callable[[], object] | None = None,
+) -> bytes | tuple[Fault, ...]:
     # Where SIGCHLD is ignored, as some parents leave it to us, a child cannot be waited for.
     ignored = signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN
     if ignored:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
-        return _asked(what, path, overrides, limits)
+        return _asked(what, path, overrides, limits, meanwhile)
     finally:
         if ignored:
             signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 
 
-def _asked(what: str, path: str, overrides: Overrides, limits: Limits) -> bytes | tuple[Fault, ...]:
+def _asked(
+    what: str,
+    path: str,
+    overrides: Overrides,
+    limits: Limits,
+    meanwhile: Callable[[], object] | None,
+) -> bytes | tuple[Fault, ...]:
     ours, theirs = os.pipe2(os.O_CLOEXEC)
     deadline = time.monotonic() + limits.seconds
     for stream in (sys.stdout, sys.stderr):  # what they hold would be written twice
@@ -89,6 +108,8 @@ def _asked(what: str, path: str, overrides: Overrides, limits: Limits) -> bytes 
     os.close(theirs)
     pidfd = os.pidfd_open(pid)
     try:
+        if meanwhile is not None:
+            meanwhile()
         data = _received(ours, deadline)
         if not _ended(pidfd, deadline if data is not None else 0):
             return _fault(path, f"took longer than {limits.seconds:g} s")

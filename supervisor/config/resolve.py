@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from supervisor.core.spec import Ready, ServiceSpec
@@ -47,7 +47,7 @@ class Resolver:
         spec = draft.spec
         expand = template.expand
         interpreter = spec.interpreter and self._program(draft, spec.interpreter, template)
-        resolved = replace(
+        return replace(
             spec,
             command=tuple(expand(word) for word in spec.command),
             args=_each(spec.args, template),
@@ -58,8 +58,6 @@ class Resolver:
             cwd=self._path(draft, spec.cwd, template),
             ready=spec.ready and self._ready(spec.ready, template),
         )
-        plain: ServiceSpec = _plain(resolved)
-        return plain
 
     def _path(self, draft: Draft, written: str, template: Template) -> str:
         """Return a path from the folder of the file that it is written in, as absolute."""
@@ -117,21 +115,5 @@ def _each(value: Any, template: Template) -> Any:  # noqa: ANN401 - what JSON kn
             return [_each(item, template) for item in value]
         case dict():
             return {str(name): _each(item, template) for name, item in value.items()}
-        case _:
-            return value
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - any part of a spec
-    """Return a value whose texts have forgotten their places."""
-    match value:
-        case Text():
-            return str(value)
-        case tuple():
-            return tuple(_plain(item) for item in value)
-        case dict():
-            return {_plain(name): _plain(item) for name, item in value.items()}
-        case _ if is_dataclass(value) and not isinstance(value, type):
-            parts = {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-            return replace(value, **parts)
         case _:
             return value

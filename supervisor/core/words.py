@@ -49,10 +49,13 @@ def ended_words(ended: Ended) -> str:
     return f"{ended.reason} ({text})" if ended.reason else text
 
 
-def changed_words(service: Service, before: str, pid: int | None) -> str:
-    """Return the line that tells of a new state; nothing where there is nothing to tell."""
+def changed_words(service: Service, before: str, after: str, pid: int | None) -> str:
+    """Return the line that tells of a new state; nothing where there is nothing to tell.
+
+    By the time it is told, the service may be in a later state than `after`.
+    """
     line = ""
-    match service.state:
+    match State(after):
         case State.RUNNING:
             line = f"{service.id} {'is ready' if service.spec.ready else 'started'} (pid {pid})"
         case State.STOPPING:
@@ -90,5 +93,6 @@ def _failed(service: Service) -> str:
 
 
 def _soon(service: Service) -> str:
-    pause = (service.deadline or service.since) - service.since
-    return f"in {span(pause)}" if pause > 0 else "at once"
+    if service.state is not State.BACKOFF or service.deadline is None:
+        return "at once"
+    return f"in {span(service.deadline - service.since)}"

@@ -105,8 +105,8 @@ class _Terminal:
     def _look(self) -> None:
         streams, others = self._follower.news()
         self._fresh.update(dict.fromkeys(sorted(streams)))
-        if others:
-            self._discover({})
+        for path in others:
+            self._meet(path)
 
     def _discover(self, since: Marks) -> None:
         """Watch the directories there are, then follow the logs in them that are not known."""
@@ -115,11 +115,22 @@ class _Terminal:
             if entry.is_dir(follow_symlinks=False):
                 self._follower.watch(entry.path)
         for stream in _logs(self._log_dir):
-            if stream not in self._follower.tails:
-                path = os.path.join(self._log_dir, f"{stream}.log")
-                self._follower.add(stream, path, since.get(stream, (0, 0)))
-                self._painter.meet(stream)
-                self._fresh[stream] = None
+            self._add(stream, since.get(stream, (0, 0)))
+
+    def _meet(self, path: str) -> None:
+        """Follow what is new at a path: a log, or those in a directory."""
+        if os.path.isdir(path):
+            self._follower.watch(path)
+            for stream in _logs(path, os.path.basename(path)):
+                self._add(stream, (0, 0))
+        elif path.endswith(".log") and not rotated_number(os.path.basename(path)):
+            self._add(os.path.relpath(path, self._log_dir).removesuffix(".log"), (0, 0))
+
+    def _add(self, stream: str, since: tuple[int, int]) -> None:
+        if stream not in self._follower.tails:
+            self._follower.add(stream, os.path.join(self._log_dir, f"{stream}.log"), since)
+            self._painter.meet(stream)
+            self._fresh[stream] = None
 
     def _pump(self) -> None:
         """Take new lines of each stream in turn, as long as the terminal takes them."""

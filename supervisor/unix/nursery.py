@@ -178,6 +178,7 @@ class Nursery:
         name = interpreter or sys.executable
         with contextlib.ExitStack() as held:
             null = _held(held, os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
+            site = os.path.dirname(process.title_folder())  # for zygotes without one
             codes = (_ZYGOTE, _FUNCTION) if interpreter else (_COMPILED,)
             code = [_held(held, _in_memory(each)) for each in codes]
             files = [f"/dev/fd/{fd}" for fd in code]
@@ -187,7 +188,7 @@ class Nursery:
                 files[0],
                 str(control),
                 files[-1],
-                os.path.dirname(process.title_folder()),
+                site,
             ]
             if interpreter is None:
                 argv[1:] = [
@@ -195,7 +196,7 @@ class Nursery:
                     files[0],
                     str(control),
                     "",
-                    os.path.dirname(process.title_folder()),
+                    site,
                 ]
             onto = [(null, 0), *((fd, fd) for fd in (control, *code))]  # itself: for it to keep
             env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}

@@ -8,14 +8,16 @@ been given to somebody else meanwhile.
 
 from __future__ import annotations
 
+import functools
 import gc
+import importlib.util
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Collection
-
-import setproctitle
+from importlib.machinery import PathFinder
+from typing import Any
 
 from supervisor.ipc.pidfd import open_pidfd, send_signal
 from supervisor.ipc.prctl import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, prctl
@@ -53,9 +55,28 @@ def end_with(parent: int) -> None:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+def title_folder() -> str:
+    """Return where the package setproctitle lies."""
+    package = importlib.util.find_spec("setproctitle")
+    assert package is not None
+    assert package.submodule_search_locations is not None
+    return next(iter(package.submodule_search_locations))
+
+
+@functools.cache
+def _title() -> Any:  # noqa: ANN401 - a module without types
+    """Return the kernel of setproctitle: the package around it would bring logging along."""
+    found = PathFinder.find_spec("_setproctitle", [title_folder()])
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
+
+
 def become(title: str) -> None:
     """Be listed as "keepd: <title>" by ps."""
-    setproctitle.setproctitle(f"keepd: {title}")
+    _title().setproctitle(f"keepd: {title}")
 
 
 def _open_descriptors() -> list[int]:
@@ -134,15 +155,27 @@ def start_time(pid: int) -> int | None:
 
 def children(pid: int | None = None) -> list[int]:
     """Return the children of a process (default: our own), zombies among them."""
-    folder = f"/proc/{os.getpid() if pid is None else pid}/task"
+    if pid is None:  # we have one thread
+        return [int(child) for child in _read("/proc/thread-self/children").split()]
+    folder = f"/proc/{pid}/task"
     found: list[int] = []
     try:
         for task in os.listdir(folder):
-            with open(f"{folder}/{task}/children", "rb") as file:
-                found += map(int, file.read().split())
+            found += map(int, _read(f"{folder}/{task}/children").split())
     except (FileNotFoundError, ProcessLookupError):  # it, or one of its threads, has just ended
         return found
     return found
+
+
+def _read(path: str) -> bytes:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        found = b""
+        while chunk := os.read(fd, 65_536):
+            found += chunk
+        return found
+    finally:
+        os.close(fd)
 
 
 def boot_id() -> str:
