@@ -106,13 +106,6 @@ def test_a_read_config_is_encoded_and_decoded_unchanged(folder):
           db: {command: x, start_limit: {starts: 3}, stop: {signal: INT}}
     """)
     assert decode(encode(read)) == read
-    assert not [spec for specs in read.services.values() for spec in specs if marked(spec)]
-
-
-def marked(spec):
-    """Return whether any text in a spec still drags its place in a file along."""
-    texts = [spec.stop.signal, *spec.command, *spec.depends_on, *spec.env, *spec.env.values()]
-    return any(type(text) is not str for text in texts)
 
 
 def test_the_plan_is_light():
