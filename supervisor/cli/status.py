@@ -68,6 +68,9 @@ def table(status: dict[str, Any], colours: bool) -> str:
         at = widths[0] + 2
         painted = show.paint(state, _COLOURS.get(row[1], ""), colours)
         lines.append(line[:at] + painted + line[at + len(state) :])
+    hidden = status["daemon"].get("unattributed")
+    if hidden:  # they wiped every trace of who started them; `down` ends them too
+        lines.append(f"left behind by nobody knows whom: pid {', '.join(map(str, hidden))}")
     return "\n".join(lines) + "\n"
 
 
