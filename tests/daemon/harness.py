@@ -141,15 +141,9 @@ class Keepd:
     def up(self, *words, ready=True):
         """Start it in the foreground; with `ready`, return when all that is wanted is ready."""
         with open(self.folder / "stderr", "ab") as stderr, open(self.folder / "out", "ab") as out:
-            self.process = subprocess.Popen(
-                [*self.under, *self.command("up", *words)],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=stderr,
-                cwd=self.root,
-                start_new_session=True,
-                **self.options,
-            )
+            options = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": stderr}
+            options |= {"cwd": self.root, "start_new_session": True, **self.options}
+            self.process = subprocess.Popen([*self.under, *self.command("up", *words)], **options)
         until(self.answers)
         if ready:
             self.call("wait", {"for": "ready", "names": list(words), "timeout": LIMIT})
