@@ -34,6 +34,7 @@ class Tail:
         self._stem = name.removesuffix(".log")
         self._fd = -1
         self._partial = b""
+        self.lost = 0  # files that were removed before they could be read
         # The number of the file that is read, be it the one it will get.
         self._index = since[0] - 1 if since else max(self._numbers(), default=0)
         if self._advance():
@@ -121,12 +122,15 @@ class Tail:
         """Open the file after the one that has been read to its end; tell whether there is one."""
         while later := [number for number in self._numbers() if number > self._index]:
             fd = self._opened(rotated_name(self._stem, later[0]))
-            if fd >= 0 and not self._is_ours(fd):
+            ours = fd >= 0 and self._is_ours(fd)  # under a number not foreseen
+            if self._fd >= 0 and not ours:
+                self.lost += later[0] - self._index - (fd >= 0)
+            if fd >= 0 and not ours:
                 self._take(fd, later[0])
                 return True
-            if fd >= 0:
+            if ours:
                 os.close(fd)
-            self._index = later[0]  # removed since the look; or ours, under a number not foreseen
+            self._index = later[0]  # removed since the look, or ours
         fd = self._opened(f"{self._stem}.log")
         numbers = self._numbers()
         if fd < 0:

@@ -145,7 +145,11 @@ class _Terminal:
         if tail.behind() > _FAR_BEHIND:
             skipped = tail.skip(_STILL_SHOWN)
             self._buffer += self._painter.paint(stream, f"… {skipped} lines skipped")
-        lines = tail.lines()
+        lines, lost = tail.lines(), tail.lost
+        if lost:
+            tail.lost = 0
+            text = f"… lines skipped: {lost} of the log's files are gone already"
+            self._buffer += self._painter.paint(stream, text)
         for line in lines:
             self._buffer += self._painted(stream, line)
         return bool(lines)

@@ -194,6 +194,25 @@ def test_ctrl_s_on_the_terminal_stops_no_service_and_no_log(keepd):
         assert one.stop() == 0  # not even the end waits for somebody to press Ctrl-Q
 
 
+def test_lines_whose_files_are_gone_before_they_could_be_shown_are_told_of(keepd):
+    with Screen() as screen:
+        one = keepd(
+            """
+            services:
+              busy: {command: "while :; do echo busy busy busy busy busy; done", shell: true,
+                     log: {max_size: 200KB, max_files: 3}}
+            """,
+            stdout=screen.slave,
+        ).up()
+        until(lambda: b"busy busy" in screen.look())
+        screen.press(CTRL_S)
+        before = rotations(one)
+        until(lambda: rotations(one) > before + 6)
+        screen.press(CTRL_Q)
+        until(lambda: re.search(rb"lines skipped: \d+ of the log's files are gone", screen.look()))
+        assert one.stop() == 0
+
+
 def rotations(one):
     """Return the number of the last rotated file of the busy service."""
     numbers = [
