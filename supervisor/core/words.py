@@ -57,7 +57,8 @@ def changed_words(service: Service, before: str, after: str, pid: int | None) ->
     line = ""
     match State(after):
         case State.RUNNING:
-            line = f"{service.id} {'is ready' if service.spec.ready else 'started'} (pid {pid})"
+            line = f"{service.id} {'is ready' if service.spec.ready else 'started'}"
+            line += f" (pid {pid})" if pid else ""  # it may have ended already
         case State.STOPPING:
             line = f"{service.id} {_stopping(service)}"
         case State.BACKOFF:

@@ -32,6 +32,7 @@ def test_keepds_own_events_are_one_more_log(keepd):
         "cannot start bad/0: no such file: 'gunicron'",
     ):
         one.tells(text)
+    assert "None" not in one.log("keepd")
     pid = one.kill("web")
     one.tells(" web/0 killed by SIGKILL after ")
     one.becomes("web/0", "RUNNING", run=2)
