@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from supervisor.launch import Launch
 from supervisor.logs import terminal, writer
 from supervisor.master import CRASHED, Anchored, run_master
-from supervisor.unix import limits, notify, process, rights, signals
+from supervisor.unix import kin, limits, notify, process, rights, signals
 
 PAUSE = 0.2  # seconds before a helper that dies young is started again; more for one that crashes
 HOPELESS = 3  # crashes of the master in a row, none of which came as far as its loop
@@ -45,6 +45,7 @@ class Anchor:
     launch: Launch
     nofile: int  # the soft descriptor limit that children get back
     wake: signals.SignalPipe
+    foreign: frozenset[int]  # children that whoever became us by exec had already
     master: Helper = field(default_factory=Helper)
     writer: Helper = field(default_factory=Helper)
     follower: Helper = field(default_factory=Helper)
@@ -60,7 +61,7 @@ def run(launch: Launch) -> int:
     process.subreaper()
     wake = signals.SignalPipe()
     wake.listens([signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD])
-    anchor = Anchor(launch, limits.raise_nofile(), wake)
+    anchor = Anchor(launch, limits.raise_nofile(), wake, frozenset(process.children()))
     gc.collect()
     gc.freeze()  # what is forked from here on shares these pages for good
     if launch.foreground:
@@ -84,7 +85,11 @@ def _turn(anchor: Anchor) -> None:
             _forward(anchor, number)
     _reap(anchor)
     if anchor.code is None:
-        _revive(anchor)
+        try:
+            _revive(anchor)
+        except OSError:  # no process or descriptor to be had: tried again
+            for helper in _missing(anchor):
+                helper.due = time.monotonic() + 1
 
 
 def _missing(anchor: Anchor) -> list[Helper]:
@@ -128,11 +133,13 @@ def _fork_both(anchor: Anchor) -> None:
         anchor.to_master.close()
     anchor.to_master = ours
     ours.setblocking(False)
-    anchored = Anchored(its.fileno(), os.getpid(), anchor.nofile, anchor.stopping)
+    _fork_writer(anchor)  # its socket waits in ours for the master
+    known = anchor.foreign | {anchor.writer.pid, anchor.follower.pid}
+    anchored = Anchored(its.fileno(), os.getpid(), anchor.nofile, anchor.stopping, known)
     launch = anchor.launch
-    _fork(anchor.master, "master", lambda: run_master(launch, anchored), [its.fileno()])
+    keep = [its.fileno(), launch.lock_fd]  # the lock: no other keepd begins before its end
+    _fork(anchor.master, "master", lambda: run_master(launch, anchored), keep)
     its.close()
-    _fork_writer(anchor)
 
 
 def _fork_writer(anchor: Anchor) -> None:
@@ -168,6 +175,7 @@ def _hear(anchor: Anchor) -> None:
         if text is None:
             return
         if text:
+            anchor.stopping = anchor.stopping or text == "STOPPING=1"
             notify.sd_notify(text)
         else:  # it is dying: SIGCHLD follows
             anchor.to_master.close()
@@ -212,10 +220,17 @@ def _bury(anchor: Anchor, helper: Helper, code: int) -> None:
 
 def _finish(anchor: Anchor) -> None:
     """Let the writer and then the follower end in order, each within a limit."""
+    if anchor.master.crashes:  # nobody else is left to end what masters have left
+        kin.kill_all(lambda: kin.family(_orphans(anchor)))
     _await(anchor, anchor.writer, PATIENCE)
     if anchor.follower.pid:
         os.kill(anchor.follower.pid, signal.SIGTERM)
         _await(anchor, anchor.follower, PATIENCE / 2)
+
+
+def _orphans(anchor: Anchor) -> list[int]:
+    known = anchor.foreign | {anchor.writer.pid, anchor.follower.pid}
+    return [pid for pid in process.children() if pid not in known]
 
 
 def _await(anchor: Anchor, helper: Helper, limit: float) -> None:

@@ -7,6 +7,7 @@ manager said to us: a service with our NOTIFY_SOCKET would be taken for us.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -191,7 +192,13 @@ class Births:
         finally:
             os.dup2(self._null, self._low, inheritable=False)
             os.close(place_for_pidfd)
-        self._keeper.hold(run, pid, process.pidfd_open(pid))
+        try:
+            pidfd = process.pidfd_open(pid)
+        except OSError:  # what cannot be held must not live; it is our child, and not yet reaped
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            raise
+        self._keeper.hold(run, pid, pidfd)
         self._keeper.spawned(run)
 
     def _told(self, run: Run) -> None:

@@ -8,8 +8,10 @@ of its own events, and leaves only when the core says so, or when its anchor is 
 from __future__ import annotations
 
 import collections
+import contextlib
 import gc
 import os
+import select
 import signal
 import socket
 import sys
@@ -29,6 +31,7 @@ from supervisor.core.events import (
     Do,
     Heard,
     Input,
+    Kill,
     Leave,
     Output,
     Report,
@@ -50,6 +53,7 @@ from supervisor.verbs import Desk, Verbs, match
 CRASHED = 70  # the exit code of a helper that could not do its work: EX_SOFTWARE of sysexits.h
 DRAIN = 10.0  # seconds that the log writer has for the last words, on a full disk say
 SWEEP = 5.0  # seconds between two is_alive sweeps
+STUMBLE = 0.1  # seconds; a bug that strikes every turn must not take the machine
 HURRIED = 1.0  # seconds that a second Ctrl-C leaves to everyone
 
 
@@ -61,6 +65,11 @@ class Anchored:
     pid: int
     nofile: int  # the soft descriptor limit that services get
     stopping: bool  # the one before was told to stop: only clear up, and leave
+    known: frozenset[int]  # children of the anchor that no master has left behind
+
+    def orphans(self) -> list[int]:
+        """Return the children of the anchor that an earlier master has left behind."""
+        return [p for p in process.children(self.pid) if p not in self.known and p != os.getpid()]
 
 
 def run_master(launch: Launch, anchored: Anchored) -> int:
@@ -78,8 +87,7 @@ def run_master(launch: Launch, anchored: Anchored) -> int:
         try:
             master.turn()
         except Exception:  # noqa: BLE001 - the one net of this loop: a bug must not end all services
-            traceback.print_exc(file=sys.stderr)
-            master.relay.say(f"cannot go on as usual: {traceback.format_exc(limit=-3)}")
+            master.stumbled(traceback.format_exc(limit=-3))
     master.close()
     return master.code
 
@@ -106,19 +114,34 @@ class Master:
         self.anchor.setblocking(False)
         self.poller.watch(anchored.fd, self._hear_anchor)
         self.supervisor = Supervisor(self.plan.services, seed=os.getpid())
+        if "NOTIFY_SOCKET" not in os.environ:  # nobody ends us after TimeoutStopSec
+            limit = max(self.supervisor.shutdown_limit, self.supervisor.longest_stop())
+            self.supervisor.shutdown_limit = limit
         self.relay = LogRelay(self.poller, launch.run_dir, launch.log_dir, self._trouble)
         self.relay.opened = self._log_opened
         place = Place(launch.run_dir, launch.project, launch.folder, anchored.nofile)
         self.processes = Processes(self.poller, self._report, self.relay, place)
         self.probes = Probes(self.poller, self._ready, self._noted)
         self.interrupts = 0
+        self.stumbled_at = 0.0
         self.changed = False  # a state, since systemd was told of them
         self.told = ""
-        self._start(anchored.stopping)
+        self._start(anchored)
 
-    def _start(self, stopping: bool) -> None:
-        for line in sweep_leftovers(self.launch.run_dir, self.processes.place):
+    def _start(self, anchored: Anchored) -> None:
+        runs = self.relay.recover({key: s.spec.log for key, s in self.supervisor.services.items()})
+        for line in sweep_leftovers(self.processes.place, anchored.orphans):
             self.relay.say(line)
+        for (
+            key,
+            run,
+        ) in runs:  # nobody is left to write into them: what is in them goes into the logs
+            self.relay.end(key, run)
+            if key in self.supervisor.services:
+                service = self.supervisor.services[key]
+                service.run = max(service.run, run)
+        if self.processes.no_groups:
+            self.relay.say(f"no cgroups: {self.processes.no_groups}")
         desk = Desk(
             supervisor=self.supervisor,
             handle=self.handle,
@@ -132,11 +155,18 @@ class Master:
         path = f"{self.launch.run_dir}/control.sock"
         self.server = Server(self.poller, path, self.verbs.table(), self._trouble)
         self.relay.say(f"keepd {__version__} is up (pid {self.anchor_pid}, {self.plan.config})")
-        if stopping:
+        if anchored.stopping:
             self.handle(ShutdownWanted())
         else:
             self.handle(StartWanted(match(self.supervisor.replicas, list(self.launch.names))))
         self._notify("READY=1")
+
+    def stumbled(self, why: str) -> None:
+        """Tell of a turn that went wrong; one that goes wrong again at once is slowed down."""
+        self.relay.say(f"cannot go on as usual: {why}")
+        if self.now() - self.stumbled_at < STUMBLE:
+            select.poll().poll(STUMBLE * 1000)
+        self.stumbled_at = self.now()
 
     @staticmethod
     def now() -> float:
@@ -164,6 +194,8 @@ class Master:
 
     def handle(self, event: Input) -> None:
         """Tell the core, and carry out what it answers."""
+        if isinstance(event, ShutdownWanted):
+            self._notify("STOPPING=1")  # the anchor hears it too: no next master starts anything
         outputs = self.supervisor.handle(event, self.now())
         for output in sorted(outputs, key=_is_word):  # who reads our words must not delay a birth
             self._carry_out(output)
@@ -212,14 +244,19 @@ class Master:
     def _carry_out(self, output: Output) -> None:
         match output:
             case Do(key, action):
+                if isinstance(action, Kill):
+                    self.relay.say(words.kill_words(self.supervisor.services[key]))
                 self.processes.perform(key, self.supervisor.services[key].spec, action)
             case Changed(key, before, after):
                 self._tell(key, before, after)
             case Leave(code):
-                self.probes.close()
-                self.processes.kill_strangers()
-                self.relay.say(f"keepd leaves with exit code {code}")
                 self.leaving = (self.now() + DRAIN, code)
+                self.probes.close()
+                with contextlib.suppress(
+                    OSError
+                ):  # out of descriptors, say: they were asked before
+                    self.processes.kill_strangers()
+                self.relay.say(f"keepd leaves with exit code {code}")
                 self.relay.finish(lambda: self._left(code))
 
     def _left(self, code: int) -> None:
@@ -281,7 +318,6 @@ class Master:
         """Stop in order; hurry at the second asking, kill at the third."""
         self.interrupts += 1
         patience = {1: None, 2: HURRIED}.get(self.interrupts, 0.0)
-        self._notify("STOPPING=1")
         self.handle(ShutdownWanted(patience))
 
     def _hear_anchor(self, _mask: int) -> None:

@@ -11,7 +11,8 @@ import contextlib
 import os
 import select
 import signal
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from supervisor.births import Births, Place, Run, Streams, tag
@@ -40,9 +41,9 @@ __all__ = ["Place", "Processes", "Streams", "sweep_leftovers"]
 _CANCELLED = "stopped before its birth was over"
 
 
-def sweep_leftovers(run_dir: str, place: Place) -> list[str]:
+def sweep_leftovers(place: Place, orphans: Callable[[], Iterable[int]] = tuple) -> list[str]:
     """Kill what an earlier keepd of this runtime directory left running; return a line for each."""
-    return [str(each) for each in _sweep_leftovers(run_dir, place.tree)]
+    return [str(each) for each in _sweep_leftovers(place.run_dir, place.tree, orphans)]
 
 
 class Processes:
@@ -79,7 +80,9 @@ class Processes:
                 self._guarded(self._terminate, run)
             case Kill(number) if run is not None and run.number == number:
                 self._guarded(self._kill, run)
-            case _:  # the run is over, and was told to be
+            case Kill(number):  # over, and told to be; or lost in a turn that went wrong
+                self._report(id, Gone(number, None))
+            case _:  # over, and told to be
                 return
 
     def signal(self, id: str, signum: int) -> bool:  # noqa: A002
@@ -93,11 +96,6 @@ class Processes:
         """Return the pid of the leader, while it lives."""
         run = self._runs.get(id)
         return run.pid if run is not None and run.pid and run.exit is None else None
-
-    def pid_owner(self, pid: int) -> str | None:
-        """Return the replica that a process belongs to."""
-        run = self._sweeper.owner(pid)
-        return run.id if run is not None else None
 
     def words(self, id: str) -> str:  # noqa: A002
         """Return what the service says of itself (STATUS= of sd_notify), or nothing."""
@@ -152,7 +150,8 @@ class Processes:
             self._report(id_, SpawnFailed(number, f"output: {error.strerror or error}"))
             return
         group = self.place.tree.group(id_) if self.place.tree else None
-        marks = kin.Marks(0, tag(self.place, id_, number), (at.st_dev, at.st_ino))
+        output = (at.st_dev, at.st_ino) if stat.S_ISFIFO(at.st_mode) else None
+        marks = kin.Marks(tag(self.place, id_, number), output)
         run = self._runs[id_] = Run(id_, number, spec, group, marks)
         try:
             self._births.bear(run, out)
@@ -263,9 +262,11 @@ class Processes:
     def _release(self, run: Run) -> None:
         if run.birth is not None:
             run.birth.give_up()
-        if run.pidfd >= 0:
-            self._poller.forget(run.pidfd)
-            os.close(run.pidfd)
-        if run.ear is not None:
-            self._poller.forget(run.ear.fileno())
-            run.ear.close()
+        fd, run.pidfd = run.pidfd, -1  # first: a second time it would be somebody else's number
+        if fd >= 0:
+            self._poller.forget(fd)
+            os.close(fd)
+        ear, run.ear = run.ear, None
+        if ear is not None:
+            self._poller.forget(ear.fileno())
+            ear.close()

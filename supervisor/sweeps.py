@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from supervisor.births import Run
 
-_HIGHEST = 64  # steps up to an ancestor
-
 
 class Sweeper:
     """Looks for what belongs to runs; `runs` are those that are not over, by their leader's pid."""
@@ -45,7 +43,7 @@ class Sweeper:
 
     def _attribute(self, pids: list[int]) -> list[tuple[int, Run | None]]:
         tags = {run.marks.tag: run for run in self._runs.values()}
-        outputs = {run.marks.output: run for run in self._runs.values()}
+        outputs = {run.marks.output: run for run in self._runs.values() if run.marks.output}
         found: list[tuple[int, Run | None]] = []
         for pid in pids:
             seen = kin.stat(pid)
@@ -90,20 +88,6 @@ class Sweeper:
                 run.group.signal(signum)
             else:
                 kin.signal_all(self._look_at(run), signum)
-
-    def owner(self, pid: int) -> Run | None:
-        """Return the run that a process belongs to by descent, session, tag or FIFO."""
-        for _ in range(_HIGHEST):
-            seen = kin.stat(pid)
-            if pid in self._runs or seen is None:
-                return self._runs.get(pid)
-            if seen.session in self._runs:
-                return self._runs[seen.session]
-            if seen.parent == os.getpid():
-                found = self._attribute([pid])
-                return found[0][1] if found else None
-            pid = seen.parent
-        return None
 
     def reap(self) -> None:
         """Let the kernel forget the dead among our children that lead no run."""

@@ -18,6 +18,7 @@ from supervisor.core.supervisor import Supervisor
 from supervisor.unix import signals
 
 Params = dict[str, Any]
+MOST_NAMES = 1000
 GOALS = ("ready", "stopped", "completed")
 
 
@@ -185,6 +186,8 @@ class Verbs:
         names = params.get("names") or []
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise BadParams("bad-params", "cannot understand names: it is a list of strings")
+        if len(names) > MOST_NAMES:
+            raise BadParams("bad-params", f"cannot look for more than {MOST_NAMES} names at a time")
         return match(self.desk.supervisor.replicas, names)
 
 
@@ -196,7 +199,7 @@ def match(replicas: dict[str, tuple[str, ...]], names: list[str]) -> tuple[str, 
     if not names:
         return tuple(key for keys in replicas.values() for key in keys)
     wanted: set[str] = set()
-    for name in names:
+    for name in dict.fromkeys(names):
         found = _meant(replicas, name)
         if not found:
             raise BadParams(

@@ -73,6 +73,7 @@ def _prepared(options: Namespace) -> launch.Launch:
         launch.apply(whole.run_dir, text)
     except OSError as error:
         raise _unusable(whole.run_dir, error) from None
+    _make_log_dir(whole.log_dir)
     return launch.Launch(
         run_dir=whole.run_dir,
         log_dir=whole.log_dir,
@@ -83,6 +84,18 @@ def _prepared(options: Namespace) -> launch.Launch:
         foreground=not options.detach,
         colour=show.coloured(sys.stdout),
     )
+
+
+def _make_log_dir(log_dir: str) -> None:
+    """Have the directory of the logs; raises Failure where there can be none."""
+    why = ""
+    try:
+        os.makedirs(log_dir, exist_ok=True)
+    except OSError as error:
+        why = error.strerror or str(error)
+    if why or not os.access(log_dir, os.W_OK | os.X_OK):
+        text = f"cannot write logs into {log_dir}: {why or 'permission denied'}"
+        raise Failure(FAILED, "bad-log-dir", text)
 
 
 def _claimed(run_dir: str) -> int:

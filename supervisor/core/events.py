@@ -109,7 +109,10 @@ class Terminate:
 
 @dataclass(frozen=True, slots=True)
 class Kill:
-    """KILL to all that is left of this run, whoever its parent or session; again where need be."""
+    """KILL to all that is left of this run, whoever its parent or session; again where need be.
+
+    Where nothing is known of the run, Gone is told (once more).
+    """
 
     run: int
 

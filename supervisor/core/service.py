@@ -33,6 +33,7 @@ from .events import (
 )
 from .spec import Restart, ServiceSpec
 
+UNBORN_PAUSE = 0.1  # seconds: what cannot even be born is not tried without end at full speed
 KILL_AGAIN = 5.0  # seconds: what survives a KILL (state D, a race with fork) gets another one
 
 
@@ -172,6 +173,7 @@ def _deadline(service: Service, now: float) -> tuple[Action, ...]:
         case State.RUNNING:
             service.failures = 0
         case State.STOPPING:
+            service.reason = service.reason or "did not end in time"
             service.deadline = now + KILL_AGAIN
             return (Kill(service.run),)
         case State.BACKOFF:
@@ -266,6 +268,8 @@ def _fail(service: Service, now: float) -> None:
     _forgive(service, now)
     service.failures += 1
     pause = service.spec.backoff.delay(service.failures, _dice(service))
+    if not service.born:
+        pause = max(pause, UNBORN_PAUSE)
     if service.spec.restart is Restart.NEVER or _exceeds(service, now + pause):
         _enter(service, State.FATAL, now)
     else:

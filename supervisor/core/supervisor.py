@@ -59,6 +59,7 @@ class Supervisor:
         self.budget = budget
         self.shutdown = False
         self.exit_code = 0
+        self.shutdown_limit = SHUTDOWN_LIMIT  # seconds for the whole of it
         self.starting = 0  # replicas in STARTING
         self.busy = 0  # replicas not at rest
         self._out: list[Output] = []
@@ -104,6 +105,14 @@ class Supervisor:
                 return when if self._limit is None else min(when, self._limit)
             heapq.heappop(self._deadlines)
         return self._limit
+
+    def longest_stop(self) -> float:
+        """Return how long an ordered stop of everything may take by its timeouts, in seconds."""
+        takes: dict[str, float] = {}
+        for name in reversed(self.graph.order):
+            own = max((self.services[k].spec.stop.timeout for k in self.replicas[name]), default=0)
+            takes[name] = own + max((takes[d] for d in self.graph.dependents[name]), default=0)
+        return max(takes.values(), default=0) + LAST_KILL
 
     def waiting_for(self, key: str) -> list[str]:
         """Return the services whose state keeps the replica from starting."""
@@ -213,7 +222,7 @@ class Supervisor:
 
     def _shut_down(self, patience: float | None, now: float) -> None:
         if not self.shutdown:
-            self.shutdown, self._limit = True, now + SHUTDOWN_LIMIT
+            self.shutdown, self._limit = True, now + self.shutdown_limit
         if patience is None:
             self._stop(self.services, now)
             return
@@ -221,7 +230,7 @@ class Supervisor:
             self._tell(key, StopHurried(patience), now)
         if self._limit is not None:  # else we have left already
             self._limit = min(self._limit, now + patience + LAST_KILL)
-        self._killed = patience <= 0
+        self._killed = self._killed or patience <= 0
 
     def _pass_time(self, now: float) -> None:
         while self._deadlines and self._deadlines[0][0] <= now:

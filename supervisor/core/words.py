@@ -72,6 +72,13 @@ def changed_words(service: Service, before: str, after: str, pid: int | None) ->
     return line
 
 
+def kill_words(service: Service) -> str:
+    """Return the line that tells of a KILL."""
+    if service.cause is Cause.ENDED:
+        return f"{service.id}: killing what it left behind"
+    return f"{service.id} {service.reason or 'is to end at once'}: killing it"
+
+
 def _how(service: Service) -> str:
     return ended_words(service.last) if service.last else "never started"
 
@@ -81,7 +88,7 @@ def _stopping(service: Service) -> str:
         case Cause.OVERDUE:
             return f"was {service.reason}: stopping it"
         case Cause.ENDED:
-            return f"{exit_words(service.code)} and left processes behind: killing them"
+            return f"{exit_words(service.code)} and left processes behind"
         case _:
             return "stopping"
 

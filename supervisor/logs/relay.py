@@ -60,6 +60,24 @@ class LogRelay:
         fd = _open_fifo(path, os.O_NONBLOCK)
         self._runs[KEEPD, 1] = _Run(fd, path, _rules(Log()))
 
+    def recover(self, rules: Mapping[str, Log]) -> list[tuple[str, int]]:
+        """Open the FIFOs that an earlier master has left; return whose they are: (id, run).
+
+        Each is to be ended when nobody can write into it any more.
+        """
+        found: list[tuple[str, int]] = []
+        root = os.path.join(self._run_dir, "fifo")
+        for folder, _, names in os.walk(root):
+            for name in names:
+                id_, _, run = os.path.relpath(os.path.join(folder, name), root).rpartition(".")
+                if id_ and run.isdecimal():
+                    with contextlib.suppress(OSError):  # no FIFO, or not ours to open
+                        path = os.path.join(folder, name)
+                        fd = _open_fifo(path, os.O_NONBLOCK)
+                        self._runs[id_, int(run)] = _Run(fd, path, _rules(rules.get(id_, Log())))
+                        found.append((id_, int(run)))
+        return sorted(found)
+
     def attach(self, sock: socket.socket) -> None:
         """Speak to a new log writer: it is told all that is not drained yet."""
         if self._writer:

@@ -20,6 +20,7 @@ from .process import children
 
 TAG = "KEEPD_RUN"
 _ROUNDS = 100
+_KERNEL_THREAD = 0x200000  # PF_KTHREAD of linux/sched.h
 _LOOKS = 200  # at a process that is in the middle of its exec
 _GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 
@@ -34,16 +35,15 @@ class Stat:
     parent: int
     session: int
     start: int  # clock ticks since boot
-    has_environment: bool
+    has_environment: bool  # or will never have one
 
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """How the processes of one run are known. `leader` is 0 where none was born."""
+    """How the processes of one run are known, beside their descent."""
 
-    leader: int
     tag: str
-    output: tuple[int, int]  # device and inode of its FIFO
+    output: tuple[int, int] | None  # device and inode of its FIFO; /dev/null marks nobody
 
 
 def stat(pid: int) -> Stat | None:
@@ -58,7 +58,7 @@ def stat(pid: int) -> Stat | None:
         int(word[1]),
         int(word[3]),
         int(word[19]),
-        len(word) > 48 and word[48] != b"0",
+        bool(int(word[6]) & _KERNEL_THREAD) or (len(word) > 48 and word[48] != b"0"),
     )
 
 
@@ -90,16 +90,6 @@ def outputs(pid: int) -> set[tuple[int, int]]:
             at = os.stat(f"/proc/{pid}/fd/{fd}")
             found.add((at.st_dev, at.st_ino))
     return found
-
-
-def belongs(pid: int, marks: Marks) -> bool:
-    """Return whether a process whose descent is unknown is one of the run's."""
-    seen = stat(pid)
-    if seen is None:
-        return False
-    if marks.leader and seen.session == marks.leader:
-        return True
-    return tag(pid) == marks.tag or marks.output in outputs(pid)
 
 
 def family(roots: Iterable[int]) -> Members:

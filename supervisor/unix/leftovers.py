@@ -11,6 +11,7 @@ import os
 import select
 import signal
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from supervisor.ipc.pidfd import send_signal
@@ -35,14 +36,20 @@ class Leftover:
         return f"left over from an earlier keepd: {self.what}, pid {self.pid}: {end}"
 
 
-def sweep_leftovers(run_dir: str, tree: Tree | None) -> list[Leftover]:
-    """Kill them all, wait for their end, and say which they were."""
+def sweep_leftovers(
+    run_dir: str, tree: Tree | None, orphans: Callable[[], Iterable[int]]
+) -> list[Leftover]:
+    """Kill them all, wait for their end, and say which they were.
+
+    `orphans` are pids of processes that are ours by descent, whatever marks they have got rid of.
+    """
     ours = _ancestors()
     found: dict[int, tuple[int, str]] = {}  # pid: pidfd, what
 
     def listed() -> kin.Members:
         members: kin.Members = {}
-        for pid, what in {**_tagged(run_dir), **_grouped(tree)}.items():
+        family = dict.fromkeys(kin.family(orphans()), "of an unknown run")
+        for pid, what in {**family, **_tagged(run_dir), **_grouped(tree)}.items():
             seen = kin.stat(pid) if pid not in ours else None
             if seen is not None and seen.state not in "ZX":
                 members[pid] = seen.start

@@ -109,5 +109,5 @@ class NotifySocket:
     def close(self) -> None:
         """Hear no more; the path is free again."""
         self._sock.close()
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):  # gone, or made into something else by the service
             os.unlink(self.path)

@@ -27,3 +27,59 @@ def test_a_killed_log_writer_is_back_and_no_service_notices(keepd):
     assert alive(after)
     assert daemon.replica("web/0")["pid"] == pid
     assert daemon.replica("web/0")["restarts"] == 0
+
+
+def test_logs_that_cannot_be_written_are_told_before_anything_starts(keepd):
+    daemon = keepd("services: {web: {command: [sleep, '1000']}}")
+    daemon.config.write_text(
+        daemon.config.read_text().replace(str(daemon.log_dir), "/proc/nowhere/logs")
+    )
+    done = daemon.run("up")
+    assert done.returncode == 1
+    assert "cannot write logs into /proc/nowhere/logs" in done.stderr
+
+
+def test_what_a_killed_master_left_is_found_by_descent_alone(keepd):
+    """A function carries no tag in its environment, and this one's output leads elsewhere."""
+    daemon = keepd(
+        """
+        services:
+          quiet: {python: "tests.daemon.programs.functions:wait", log: {to: none}, cwd: CWD}
+        """.replace("CWD", os.getcwd())
+    ).up()
+    before, master = daemon.pid("quiet/0"), daemon.status()["daemon"]["master_pid"]
+    os.kill(master, signal.SIGKILL)
+    until(lambda: daemon.answers() and daemon.status()["daemon"]["master_pid"] != master)
+    daemon.call("wait", {"for": "ready", "timeout": 20})
+    assert daemon.pid("quiet/0") != before
+    assert not alive(before)
+
+
+def test_a_master_killed_while_all_is_stopping_brings_nothing_back(keepd):
+    daemon = keepd("""
+        services:
+          deaf: {command: "trap '' TERM; while :; do sleep 1; done", shell: true,
+                 stop: {timeout: 30s}}
+        """).up()
+    master = daemon.status()["daemon"]["master_pid"]
+    daemon.call("down")
+    os.kill(master, signal.SIGKILL)
+    assert daemon.process.wait(20) == 0
+    assert "deaf/0 started" not in daemon.log("keepd").partition("stopping")[2]
+
+
+def test_lines_of_a_service_that_outlives_its_master_a_moment_are_kept(keepd):
+    daemon = keepd("""
+        services:
+          counts: {command: "i=0; while :; do i=$((i+1)); echo line $i; done", shell: true,
+                   log: {format: raw}}
+        """).up()
+    master = daemon.status()["daemon"]["master_pid"]
+    until(lambda: "line 1000\n" in daemon.log("counts/0"))
+    os.kill(master, signal.SIGKILL)
+    until(lambda: daemon.answers() and daemon.status()["daemon"]["master_pid"] != master)
+    until(lambda: daemon.replica("counts/0")["run"] == 2)
+    until(lambda: daemon.log("counts/0").count("line 1\n") == 2)
+    first = daemon.log("counts/0").split("line 1\n")[1].splitlines()
+    numbers = [int(line.split()[1]) for line in first[:-1]]
+    assert numbers == list(range(2, len(numbers) + 2))

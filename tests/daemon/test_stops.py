@@ -79,7 +79,7 @@ def test_f28_who_ignores_term_is_killed_at_its_deadline_and_it_is_told(either):
     assert one.replica("deaf")["text"].startswith("killed in 0.")
     replica = one.becomes("deaf", "STOPPED")
     assert replica["last_exit"]["signal"] == "SIGKILL"
-    assert replica["last_exit"]["text"].startswith("killed by SIGKILL after ")
+    assert replica["last_exit"]["text"].startswith("did not end in time (killed by SIGKILL after ")
     one.tells("deaf/0 stopped (killed by SIGKILL after ")
     assert words_of(one, "deaf/0")[1] == "deaf/0 stopping"
 

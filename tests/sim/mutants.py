@@ -152,7 +152,7 @@ MUTANTS = (
         "start-cancels-a-shutdown",
         ("case StartWanted(ids) if not self.shutdown:", "case StartWanted(ids):"),
     ),
-    lives("shutdown-without-a-limit", ("True, now + SHUTDOWN_LIMIT", "True, None")),
+    lives("shutdown-without-a-limit", ("True, now + self.shutdown_limit", "True, None")),
     lives("leaves-too-early", ("if self.shutdown and not self.busy:", "if self.shutdown:")),
     lives("leaves-twice", ("if not self._left:", "if True:")),
     lives("forgets-why-it-leaves", ("self.exit_code = 1", "self.exit_code = 0")),

@@ -8,6 +8,7 @@ from supervisor.core.events import Changed, Do, Leave, Spawn, Terminate
 from supervisor.core.spec import Condition, Restart, Then
 from supervisor.core.supervisor import LAST_KILL, SHUTDOWN_LIMIT
 
+UNBORN = 0.1  # seconds
 EPSILON = 1e-6
 
 
@@ -190,8 +191,11 @@ class Witness:
         past.fewest, past.most = past.fewest + 1, past.most + 1
         waits = service.state is self.state.BACKOFF and service.deadline is not None
         pause = service.deadline - now if waits else 0.0  # it may have started again at once
-        least = backoff.delay(past.fewest, 0) - EPSILON
-        most = backoff.delay(past.most, 1) + EPSILON
+        least = (
+            UNBORN if waits and not service.born else 0.0
+        )  # what cannot be born is not tried at full speed
+        least, most = max(least, backoff.delay(past.fewest, 0)), backoff.delay(past.most, 1)
+        least, most = least - EPSILON, max(least, most) + EPSILON
         assert least <= pause <= most, f"{key} waits {pause} s: not within {least} to {most}"
         assert spec.restart is not Restart.NEVER, f"{key} is to start again, and never should"
         if limit := spec.start_limit:

@@ -21,7 +21,6 @@ commands = pytest.mark.parametrize("kind", ["spawn", "set-up"])
 def test_a_service_is_born_once_and_its_death_is_told_once(world, kind):
     pid = world.started(world.spec(kind))
     assert world.processes.pid("web/0") == pid
-    assert world.processes.pid_owner(pid) == "web/0"
     os.kill(pid, signal.SIGKILL)
     assert world.gone() == Gone(1, -9)
     assert world.of("web/0") == [Spawned(1), Gone(1, -9)]

@@ -149,7 +149,7 @@ def test_f35_to_end_one_that_has_just_ended_is_no_error(world, kind):
     world.kill()
     world.terminate()
     assert world.processes.signal("web/0", signal.SIGTERM) is False
-    assert world.of("web/0") == [Spawned(1), Gone(1, -9)]
+    assert world.of("web/0") == [Spawned(1), Gone(1, -9), Gone(1, None)]  # to the KILL
 
 
 def test_f34_one_that_somebody_else_has_reaped_is_dead(world):
@@ -200,12 +200,3 @@ def test_who_has_hidden_from_everything_is_named_and_can_be_ended(plain):
     plain.until(lambda: plain.of("web/0", Gone) or plain.processes.sweep())
     plain.processes.kill_strangers()
     plain.until(lambda: kin.stat(stranger) is None)
-
-
-@every_kind
-def test_a_descendant_has_an_owner(world, kind):
-    world.started(world.spec(kind, "setsid sh -c 'echo $$; sleep 1000; :' & wait"))
-    pid = int(world.said("\n"))
-    assert world.processes.pid_owner(pid) == "web/0"
-    assert world.processes.pid_owner(os.getpid()) is None
-    assert world.processes.pid_owner(1) is None

@@ -57,11 +57,11 @@ def reap():
 def test_what_a_killed_keepd_left_is_found_and_ended(kind, with_groups):
     folder = killed_master(kind, with_groups)
     tree = cgroup.settle("test", folder)[0] if with_groups else None
-    left = sweep_leftovers(folder, tree)
+    left = sweep_leftovers(folder, tree, tuple)
     assert all(each.gone for each in left)
     services = [each for each in left if each.what.startswith("web/0")]
     assert len(services) >= 3
-    assert sweep_leftovers(folder, tree) == []
+    assert sweep_leftovers(folder, tree, tuple) == []
     reap()
     if tree:
         tree.remove()
@@ -70,7 +70,7 @@ def test_what_a_killed_keepd_left_is_found_and_ended(kind, with_groups):
 
 def test_it_is_told_in_words():
     folder = killed_master("spawn", with_groups=False)
-    lines = sweep_lines(folder, Place(folder, "test", "/", 512, groups=False))
+    lines = sweep_lines(Place(folder, "test", "/", 512, groups=False))
     assert any(
         line.startswith("left over from an earlier keepd: web/0 run 1, pid ")
         and line.endswith(": killed")
@@ -83,9 +83,9 @@ def test_nobody_else_is_touched(plain):
     mine = plain.started(plain.spec())
     other = World(groups=False)
     theirs = other.started(other.spec())
-    assert [each.pid for each in sweep_leftovers(plain.dir, None)] == [mine]
+    assert [each.pid for each in sweep_leftovers(plain.dir, None, tuple)] == [mine]
     plain.gone()
-    assert sweep_leftovers(f"{other.dir[:-1]}", None) == []
+    assert sweep_leftovers(f"{other.dir[:-1]}", None, tuple) == []
     assert kin.stat(theirs).state not in "ZX"
     other.kill()
     other.gone()
@@ -100,7 +100,7 @@ def test_who_asks_is_spared_though_it_carries_the_tag(monkeypatch, tmp_path):
         program = (
             f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
             "from supervisor.unix.leftovers import sweep_leftovers\n"
-            f"print(sweep_leftovers({str(tmp_path)!r}, None))\n"
+            f"print(sweep_leftovers({str(tmp_path)!r}, None, tuple))\n"
         )
         os.execve(sys.executable, [sys.executable, "-c", program], env)
         return 1
