@@ -204,6 +204,7 @@ def test_a_log_to_none_is_written_nowhere(keepd):
     until((one.folder / "said").exists)
     for fd in (1, 2):
         assert os.readlink(f"/proc/{one.pid('none')}/fd/{fd}") == os.devnull
+    one.tells("none/0 started")
     assert {path.name for path in one.log_dir.iterdir()} == {"keepd.log"}
     assert not list(one.run_dir.glob("fifo/none/*"))
     assert one.run("logs", "none").stdout == ""

@@ -62,14 +62,15 @@ def dies(how, size):
 def family():
     """Have a child that has something to say when it is told to end, after its parent has gone."""
     told, tell = os.pipe()
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])  # for the child, from its birth on
     if os.fork() == 0:
-        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         os.close(tell)
         os.read(told, 1)  # the end of the parent
         signal.sigwait([signal.SIGTERM])
         say(b"child of run %s\n" % RUN.encode())
         say(b"its last words")
         os._exit(0)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     os.close(told)
     say(b"parent of run %s\n" % RUN.encode())
     with open(f"said.{RUN}", "w"):
