@@ -199,12 +199,12 @@ class Supervisor:
     def _stop(self, ids: Iterable[str], now: float) -> None:
         """Stop the replicas, each when those of them that depend on it have stopped."""
         asked = [key for key in dict.fromkeys(ids) if key in self.services]
+        for key in asked:  # all of them first: what comes to rest by it lets others go
+            if not self.services[key].at_rest:
+                self._leaving[self.services[key].spec.name].add(key)
+        self._clear.clear()
         for key in asked:
             self._tell(key, StopPlanned(), now)
-            service = self.services[key]
-            if not service.at_rest:
-                self._leaving[service.spec.name].add(key)
-        self._clear.clear()
         for name in dict.fromkeys(self.services[key].spec.name for key in asked):
             self._let_go(name, now)
 

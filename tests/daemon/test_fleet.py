@@ -61,12 +61,12 @@ def test_the_worst_together_are_each_treated_as_promised_and_the_reasons_told(ei
     clan = [pid for pid in tagged(one.run_dir) if pid != one.pid("good")]
     one.kill("clan")
     one.becomes("clan", "RUNNING", run=2)
-    one.tells("clan/0 killed by SIGKILL and left processes behind: killing them")
+    one.tells("clan/0 killed by SIGKILL and left processes behind")
     assert sum(map(alive, clan)) == 1  # the deaf one, which is not meant
     one.call("stop", {"names": ["deaf"]})
     deaf = one.becomes("deaf", "STOPPED")
-    assert deaf["last_exit"]["text"].startswith("killed by SIGKILL after ")
-    one.tells("deaf/0 stopped (killed by SIGKILL after ")
+    assert deaf["last_exit"]["text"].startswith("did not end in time (killed by SIGKILL after ")
+    one.tells("deaf/0 stopped (did not end in time (killed by SIGKILL after ")
     good = one.replica("good")
     assert (good["state"], good["run"], good["restarts"]) == ("RUNNING", 1, 0)
     assert one.stop() == 0

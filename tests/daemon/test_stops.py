@@ -34,7 +34,7 @@ def test_f22_a_second_signal_hurries_the_stop_and_cancels_nothing(keepd):
     one.process.send_signal(signal.SIGTERM)
     assert one.process.wait(20) == 0
     assert not alive(pid)
-    one.tells("deaf/0 stopped (killed by SIGKILL after ")
+    one.tells("deaf/0 stopped (did not end in time (killed by SIGKILL after ")
 
 
 def test_f22_a_third_signal_kills(keepd):
@@ -80,7 +80,7 @@ def test_f28_who_ignores_term_is_killed_at_its_deadline_and_it_is_told(either):
     replica = one.becomes("deaf", "STOPPED")
     assert replica["last_exit"]["signal"] == "SIGKILL"
     assert replica["last_exit"]["text"].startswith("did not end in time (killed by SIGKILL after ")
-    one.tells("deaf/0 stopped (killed by SIGKILL after ")
+    one.tells("deaf/0 stopped (did not end in time (killed by SIGKILL after ")
     assert words_of(one, "deaf/0")[1] == "deaf/0 stopping"
 
 
