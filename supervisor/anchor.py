@@ -19,11 +19,13 @@ from dataclasses import dataclass, field
 
 from supervisor.launch import Launch
 from supervisor.logs import terminal, writer
-from supervisor.master import Anchored, run_master
+from supervisor.master import CRASHED, Anchored, run_master
 from supervisor.unix import limits, notify, process, rights, signals
 
-CRASHED = 70  # the exit code of a helper whose Python raised: EX_SOFTWARE of sysexits.h
 PAUSE = 0.2  # seconds before a helper that dies young is started again; more for one that crashes
+HOPELESS = 3  # crashes of the master in a row, none of which came as far as its loop
+SWEEP = 10.0  # seconds between two looks at our children, whatever SIGCHLD has told
+DYING = 0.1  # the same, when the master has closed its socket
 PATIENCE = 5.0  # seconds that writer and follower have to finish when the master has left
 
 
@@ -62,7 +64,7 @@ def run(launch: Launch) -> int:
     gc.collect()
     gc.freeze()  # what is forked from here on shares these pages for good
     if launch.foreground:
-        _fork_follower(anchor)
+        _fork_follower(anchor, terminal.marks(launch.log_dir))
     _fork_both(anchor)
     while anchor.code is None:
         _turn(anchor)
@@ -85,15 +87,18 @@ def _turn(anchor: Anchor) -> None:
         _revive(anchor)
 
 
-def _helpers(anchor: Anchor) -> list[Helper]:
+def _missing(anchor: Anchor) -> list[Helper]:
+    """Return who is to be started next: a writer only for a master that lives."""
+    first = anchor.writer if anchor.master.pid else anchor.master
     more = [anchor.follower] if anchor.launch.foreground else []
-    return [anchor.master, anchor.writer, *more]
+    return [helper for helper in (first, *more) if not helper.pid]
 
 
-def _pause(anchor: Anchor) -> float | None:
-    """Return the milliseconds until a dead helper may be started again, or None."""
-    due = [helper.due for helper in _helpers(anchor) if not helper.pid]
-    return max(0.0, min(due) - time.monotonic()) * 1000 + 1 if due else None
+def _pause(anchor: Anchor) -> float:
+    """Return the milliseconds until the next look, should no signal tell of anything before."""
+    limit = DYING if anchor.master.pid and anchor.to_master is None else SWEEP
+    due = [helper.due - time.monotonic() for helper in _missing(anchor)]
+    return max(0.0, min([limit, *due])) * 1000 + 1
 
 
 def _revive(anchor: Anchor) -> None:
@@ -103,8 +108,9 @@ def _revive(anchor: Anchor) -> None:
         if now >= anchor.master.due:
             os.kill(anchor.writer.pid, signal.SIGKILL)
             anchor.master.due = now + PATIENCE
-    elif not anchor.master.pid and now >= anchor.master.due:
-        _fork_both(anchor)
+    elif not anchor.master.pid:  # a writer by itself would find no master, and leave
+        if now >= anchor.master.due:
+            _fork_both(anchor)
     elif not anchor.writer.pid and now >= anchor.writer.due:
         _fork_writer(anchor)
     if anchor.launch.foreground and not anchor.follower.pid and now >= anchor.follower.due:
@@ -145,9 +151,14 @@ def _fork_writer(anchor: Anchor) -> None:
     its.close()
 
 
-def _fork_follower(anchor: Anchor) -> None:
-    launch = anchor.launch
-    _fork(anchor.follower, "terminal", lambda: terminal.main(launch.log_dir, 1, launch.colour))
+def _fork_follower(anchor: Anchor, since: terminal.Marks | None = None) -> None:
+    launch, ours = anchor.launch, os.getpid()
+
+    def follow() -> int:
+        process.end_with(ours)
+        return terminal.main(launch.log_dir, 1, launch.colour, since)
+
+    _fork(anchor.follower, "terminal", follow)
 
 
 def _hear(anchor: Anchor) -> None:
@@ -193,6 +204,8 @@ def _bury(anchor: Anchor, helper: Helper, code: int) -> None:
     helper.due = max(helper.due, now + PAUSE * (2 ** min(helper.crashes, 5) - 1))
     if helper is anchor.master and code >= 0 and code != CRASHED:
         anchor.code = code
+    elif anchor.master.crashes >= HOPELESS or (anchor.master.crashes and anchor.stopping):
+        anchor.code = 1  # it cannot even begin; why has been printed
     elif not anchor.master.pid:  # the next master waits for the writer, but not for ever
         anchor.master.due = now + (PATIENCE if anchor.writer.pid else PAUSE)
 

@@ -7,16 +7,21 @@ manager said to us: a service with our NOTIFY_SOCKET would be taken for us.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from supervisor.core.spec import Log, ServiceSpec
 from supervisor.ipc.pidfd import Exit
-from supervisor.unix import kin
-from supervisor.unix.birth import Birth
+from supervisor.unix import kin, process
+from supervisor.unix.birth import Birth, Stage
 from supervisor.unix.cgroup import Group, Tree
 from supervisor.unix.notify import NotifySocket
+from supervisor.unix.nursery import Nursery
+from supervisor.unix.poller import Poller
+from supervisor.unix.spawn import Newborn, spawn
+from supervisor.unix.words import CannotError
 
 _OURS = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "WATCHDOG_USEC")
 _NOT_PASSED_ON = frozenset({*_OURS, "WATCHDOG_PID", "FDSTORE", "MAINPID"})
@@ -112,3 +117,101 @@ def order(run: Run, place: Place) -> dict[str, Any]:
         "nofile": place.nofile,
         "group": run.group.make() if run.group else None,
     }
+
+
+class Keeper(Protocol):
+    """Who is told what becomes of births, and has the processes then."""
+
+    def hold(self, run: Run, pid: int, pidfd: int) -> None:
+        """Take a run's leader: it is our child, and nobody has reaped it."""
+
+    def spawned(self, run: Run) -> None:
+        """Hear that a birth is over, and went well."""
+
+    def fail(self, run: Run, words: str) -> None:
+        """Hear that it failed; what there is of the run is to be ended."""
+
+    def heard(self, run: Run) -> None:
+        """Hear that its notify socket can be read."""
+
+
+class Births:
+    """Brings runs to life, by posix_spawn or by a zygote."""
+
+    def __init__(self, poller: Poller, place: Place, keeper: Keeper) -> None:
+        self._poller = poller
+        self._place = place
+        self._keeper = keeper
+        self._nursery = Nursery(poller)
+        self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        # Of a low number, kept for the output of newborns: posix_spawn handles no descriptor above
+        # the soft limit that they are born with.
+        self._low = os.dup(self._null)
+
+    def helpers(self) -> set[int]:
+        """Return the pids of our zygotes."""
+        return self._nursery.pids()
+
+    def expecting(self) -> bool:
+        """Return whether an unknown child may be a newborn that has not been told of yet."""
+        return self._nursery.expecting()
+
+    def bear(self, run: Run, out: int) -> None:
+        """Begin a birth, with `out` as its output; OSError or CannotError if it cannot be."""
+        if run.group is not None and run.group.populated():
+            run.group.kill()
+            raise CannotError("processes of an earlier run are still being killed")
+        if run.spec.ready is not None and run.spec.ready.notify:
+            run.ear = NotifySocket(notify_path(self._place, run.id, run.number))
+            self._poller.watch(run.ear.fileno(), lambda _mask: self._keeper.heard(run))
+        if needs_zygote(run.spec, self._place):
+            self._ask(run, out)
+        else:
+            self._spawn(run, out)
+
+    def _ask(self, run: Run, out: int) -> None:
+        try:
+            run.birth = Birth(self._poller, order(run, self._place), lambda: self._told(run))
+        except ValueError as error:  # an argument that cannot be handed to another process
+            raise CannotError(str(error)) from error
+        interpreter = (run.spec.interpreter or sys.executable) if run.spec.python else None
+        self._nursery.bear(interpreter, run.birth, out)
+
+    def _spawn(self, run: Run, out: int) -> None:
+        cwd, nofile = self._place.base_cwd, self._place.nofile
+        newborn = Newborn(argv(run.spec), environment(run), cwd, self._low, self._null, nofile)
+        place_for_pidfd = os.dup(self._null)  # without one we could not hold what we bear
+        os.dup2(out, self._low, inheritable=False)
+        try:
+            pid = spawn(newborn, run.group)
+        finally:
+            os.dup2(self._null, self._low, inheritable=False)
+            os.close(place_for_pidfd)
+        self._keeper.hold(run, pid, process.pidfd_open(pid))
+        self._keeper.spawned(run)
+
+    def _told(self, run: Run) -> None:
+        birth = run.birth
+        if birth is None:
+            return
+        if birth.stage is Stage.BORN:
+            self._keeper.hold(run, birth.pid, birth.pidfd)
+            return
+        run.birth = None
+        if birth.stage is Stage.FAILED:
+            self._keeper.fail(run, birth.error)
+        elif run.failure is None:
+            self._keeper.spawned(run)
+
+    def give_up(self, run: Run) -> None:
+        """Want a birth in progress no more."""
+        birth, run.birth = run.birth, None
+        if birth is not None:
+            birth.give_up()
+            self._nursery.given_up(birth)
+
+    def close(self) -> None:
+        """End the zygotes."""
+        self._nursery.close()
+        os.close(self._null)
+        os.close(self._low)

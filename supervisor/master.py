@@ -46,6 +46,8 @@ from supervisor.unix import process, rights, signals
 from supervisor.unix.poller import Poller
 from supervisor.verbs import Desk, Verbs, match
 
+CRASHED = 70  # the exit code of a helper that could not do its work: EX_SOFTWARE of sysexits.h
+DRAIN = 10.0  # seconds that the log writer has for the last words, on a full disk say
 SWEEP = 5.0  # seconds between two is_alive sweeps
 HURRIED = 1.0  # seconds that a second Ctrl-C leaves to everyone
 
@@ -64,7 +66,11 @@ def run_master(launch: Launch, anchored: Anchored) -> int:
     """Be the master until the core says Leave; return the exit code of keepd."""
     process.subreaper()
     os.chdir(launch.folder)  # where services start that say nothing else
-    master = Master(launch, anchored)
+    try:
+        master = Master(launch, anchored)
+    except OSError as error:
+        print(f"cannot start keepd: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
+        return CRASHED
     while master.code is None:
         try:
             master.turn()
@@ -85,6 +91,7 @@ class Master:
             self.plan = plans.decode(file.read())
         self.born = self.now()
         self.code: int | None = None
+        self.leaving: tuple[float, int] | None = None  # at the latest when, and with what code
         self.reports: collections.deque[tuple[str, Report]] = collections.deque()
         self.notes: dict[str, str] = {}
         self.swept = self.now()
@@ -145,6 +152,8 @@ class Master:
             self.handle(TimePassed())
             self._drain()
         self.verbs.look()
+        if self.leaving is not None and now >= self.leaving[0]:
+            self.code = self.leaving[1]
 
     def handle(self, event: Input) -> None:
         """Tell the core, and carry out what it answers."""
@@ -181,13 +190,13 @@ class Master:
         self.poller.close()
 
     def _patience(self) -> float:
-        times = [self.swept + SWEEP]
+        times = [self.swept + SWEEP, *(self.leaving or ())[:1]]
         others = (self.supervisor.next_deadline(), self.verbs.next_deadline())
         times.extend(deadline for deadline in others if deadline is not None)
         return 0.0 if self.reports else max(0.0, min(times) - self.now())
 
     def _drain(self) -> None:
-        while self.reports:
+        for _ in range(len(self.reports)):  # what follows at once waits: others have their turn
             key, report = self.reports.popleft()
             self.handle(Heard(key, report))
 
@@ -201,6 +210,7 @@ class Master:
                 self.probes.close()
                 self.processes.kill_strangers()
                 self.relay.say(f"keepd leaves with exit code {code}")
+                self.leaving = (self.now() + DRAIN, code)
                 self.relay.finish(lambda: self._left(code))
 
     def _left(self, code: int) -> None:

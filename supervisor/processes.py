@@ -8,25 +8,13 @@ leader stays unreaped, so that nobody else can get its number.
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import select
 import signal
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 
-from supervisor.births import (
-    Place,
-    Run,
-    Streams,
-    argv,
-    environment,
-    needs_zygote,
-    notify_path,
-    order,
-    tag,
-)
+from supervisor.births import Births, Place, Run, Streams, tag
 from supervisor.core.events import (
     Action,
     BecameReady,
@@ -43,12 +31,9 @@ from supervisor.core.spec import ServiceSpec
 from supervisor.ipc import pidfd as pidfds
 from supervisor.sweeps import Sweeper
 from supervisor.unix import cgroup, kin, process, signals
-from supervisor.unix.birth import Birth, Stage
 from supervisor.unix.leftovers import sweep_leftovers as _sweep_leftovers
-from supervisor.unix.notify import NotifySocket
-from supervisor.unix.nursery import Nursery
 from supervisor.unix.poller import Poller
-from supervisor.unix.spawn import CannotError, Newborn, spawn
+from supervisor.unix.words import CannotError
 
 __all__ = ["Place", "Processes", "Streams", "sweep_leftovers"]
 
@@ -77,10 +62,9 @@ class Processes:
         self._runs: dict[str, Run] = {}
         self._by_pid: dict[int, Run] = {}
         self._ended: dict[str, Run] = {}  # the leader is dead, the run not over yet
-        self._nursery = Nursery(poller, place.nofile)
-        self._sweeper = Sweeper(self._by_pid, self._nursery.pids)
+        self._births = Births(poller, place, self)
+        self._sweeper = Sweeper(self._by_pid, self._births.helpers)
         self._settling = False
-        self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         process.keep_private()
 
     # ---- what the master asks for ---------------------------------------------------------------
@@ -147,14 +131,13 @@ class Processes:
 
     def close(self) -> None:
         """Let go of zygotes, descriptors and groups; what still runs is left alone."""
-        self._nursery.close()
+        self._births.close()
         for run in self._runs.values():
             self._release(run)
         self._runs.clear()
         self._by_pid.clear()
         if self.place.tree is not None:
             self.place.tree.remove()
-        os.close(self._null)
 
     # ---- birth ----------------------------------------------------------------------------------
 
@@ -172,76 +155,35 @@ class Processes:
         marks = kin.Marks(0, tag(self.place, id_, number), (at.st_dev, at.st_ino))
         run = self._runs[id_] = Run(id_, number, spec, group, marks)
         try:
-            self._bear(run, out)
+            self._births.bear(run, out)
         except (OSError, CannotError) as error:
-            words = error.strerror if isinstance(error, OSError) else None
-            self._fail(run, words or str(error))
+            self.fail(run, getattr(error, "strerror", None) or str(error))
 
-    def _bear(self, run: Run, out: int) -> None:
-        if run.group is not None and run.group.populated():
-            run.group.kill()
-            raise CannotError("processes of an earlier run are still being killed")
-        if run.spec.ready is not None and run.spec.ready.notify:
-            run.ear = NotifySocket(notify_path(self.place, run.id, run.number))
-            self._poller.watch(run.ear.fileno(), functools.partial(self._heard, run))
-        if needs_zygote(run.spec, self.place):
-            told = functools.partial(self._birth_told, run)
-            run.birth = Birth(self._poller, order(run, self.place), told)
-            interpreter = run.spec.interpreter or sys.executable
-            self._nursery.bear(interpreter if run.spec.python else None, run.birth, out)
-            return
-        cwd, nofile = self.place.base_cwd, self.place.nofile
-        newborn = Newborn(argv(run.spec), environment(run), cwd, out, self._null, nofile)
-        place_for_pidfd = os.dup(self._null)  # without one we could not hold what we bear
-        try:
-            pid = spawn(newborn, run.group)
-        finally:
-            os.close(place_for_pidfd)
-        self._hold(run, pid, process.pidfd_open(pid))
-        self._spawned(run)
-
-    def _hold(self, run: Run, pid: int, pidfd: int) -> None:
+    def hold(self, run: Run, pid: int, pidfd: int) -> None:
+        """Take a run's leader: it is our child, and nobody has reaped it."""
         run.pid, run.pidfd = pid, pidfd
         self._by_pid[pid] = run
         self._poller.watch(pidfd, lambda _mask: self._died(run))
 
-    def _spawned(self, run: Run) -> None:
+    def spawned(self, run: Run) -> None:
+        """Say that a birth is over, and went well."""
         run.birth = None
         run.spawned = True
         self._report(run.id, Spawned(run.number))
         if run.ready:
             self._report(run.id, BecameReady(run.number))
 
-    def _birth_told(self, run: Run) -> None:
-        birth = run.birth
-        if birth is None:
-            return
-        match birth.stage:
-            case Stage.BORN:
-                self._hold(run, birth.pid, birth.pidfd)
-            case Stage.ALIVE if run.failure is None:
-                self._spawned(run)
-            case Stage.ALIVE:
-                run.birth = None
-            case Stage.FAILED:
-                run.birth = None
-                self._fail(run, birth.error)
-
-    def _fail(self, run: Run, words: str) -> None:
+    def fail(self, run: Run, words: str) -> None:
         """End a birth; the report comes when no process of it is left."""
         run.failure = run.failure or words
-        if run.birth is not None:
-            run.birth.give_up()
-            if run.birth.stage is Stage.ASKED:
-                run.birth.stage = Stage.FAILED
-                self._nursery.given_up()
-            run.birth = None
+        self._births.give_up(run)
         if run.pid:
             self._kill(run)
         else:
             self._over(run)
 
-    def _heard(self, run: Run, _mask: int) -> None:
+    def heard(self, run: Run) -> None:
+        """Take what a run says on its notify socket."""
         for said in run.ear.take() if run.ear is not None else ():
             if said.status is not None:
                 run.status = said.status
@@ -254,7 +196,7 @@ class Processes:
 
     def _terminate(self, run: Run) -> None:
         if not run.spawned:
-            self._fail(run, _CANCELLED)
+            self.fail(run, _CANCELLED)
         elif run.exit is None:
             pidfds.send_signal(run.pidfd, signals.number(run.spec.stop.signal))
             pidfds.send_signal(run.pidfd, signal.SIGCONT)
@@ -264,7 +206,7 @@ class Processes:
     def _kill(self, run: Run) -> None:
         run.killing = True
         if not run.spawned and run.failure is None:
-            self._fail(run, _CANCELLED)
+            self.fail(run, _CANCELLED)
         else:
             self._guarded(self._sweeper.kill, run)
             self.child_died()
@@ -280,7 +222,7 @@ class Processes:
         self._sweeper.look_anew()
         for run in list(self._ended.values()):
             self._guarded(self._settle_one, run)
-        if not self._nursery.expecting():  # an unknown child may be a newborn not told of yet
+        if not self._births.expecting():  # an unknown child may be a newborn not told of yet
             self._sweeper.reap()
 
     def _settle_one(self, run: Run) -> None:

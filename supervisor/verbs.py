@@ -169,7 +169,9 @@ class Verbs:
         if waiter.deadline is not None and self.desk.now() >= waiter.deadline:
             ids = [service.id for service in missing]
             waiter.reply.error(
-                "timeout", f"not {waiter.goal} in time: {', '.join(ids)}", replicas=ids
+                "timeout",
+                f"cannot wait any longer: not {waiter.goal}: {', '.join(ids)}",
+                replicas=ids,
             )
             return True
         return False
@@ -197,7 +199,9 @@ def match(replicas: dict[str, tuple[str, ...]], names: list[str]) -> tuple[str, 
     for name in names:
         found = _meant(replicas, name)
         if not found:
-            raise BadParams("no-such-service", f"no service is called {name!r}")
+            raise BadParams(
+                "no-such-service", f"cannot find {name!r}: no service or replica is called that"
+            )
         wanted.update(found)
     return tuple(key for keys in replicas.values() for key in keys if key in wanted)
 

@@ -7,7 +7,6 @@ a running keepd is touched; write the plan; become the anchor, or fork it with -
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import os
 import select
 import sys
@@ -17,17 +16,15 @@ from supervisor import anchor, launch
 from supervisor.config import plan
 from supervisor.control.client import Client, NoDaemon
 
-from . import place, reading, show, words
-from .outcome import DONE, FAILED, NO_SERVICE, Failure
+from . import names, place, reading, show, words
+from .outcome import DONE, FAILED, Failure
 
 TYPE_CHECKING = False  # see control/client.py
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Sequence
 
 _CRASHED = 70  # EX_SOFTWARE
 _GLANCE = 20  # milliseconds between two looks for the socket of a newborn daemon
-_SHOWN = 8  # names in one line
 _SAID = "stderr"  # in the runtime directory: what a detached keepd has to say of itself
 
 
@@ -45,7 +42,7 @@ def options(parser: ArgumentParser, _word: str) -> None:
         metavar="T",
         type=show.seconds,
         default=words.PATIENCE,
-        help="with -d: wait so long until all is ready (default: 60s)",
+        help="with -d: give up waiting after T, as 30s or 5min (default: 60s)",
     )
     parser.add_argument("--json", action="store_true", help="with -d: print the answer as JSON")
 
@@ -63,9 +60,12 @@ def _prepared(options: Namespace) -> launch.Launch:
     config = place.find_config(options.config)
     text = reading.plan_text(config, options.runtime_dir)
     whole = plan.decode(text)
-    _check_names(whole, options.names)
+    names.meant(whole, options.names)  # a name that means nothing changes nothing
     lock = _claimed(whole.run_dir)
-    launch.apply(whole.run_dir, text)
+    try:
+        launch.apply(whole.run_dir, text)
+    except OSError as error:
+        raise _unusable(whole.run_dir, error) from None
     return launch.Launch(
         run_dir=whole.run_dir,
         log_dir=whole.log_dir,
@@ -78,15 +78,6 @@ def _prepared(options: Namespace) -> launch.Launch:
     )
 
 
-def _check_names(whole: plan.Plan, names: Sequence[str]) -> None:
-    known = [*whole.services]
-    known += [f"{name}/{n}" for name, specs in whole.services.items() for n in range(len(specs))]
-    for name in names:
-        if not any(name == one or fnmatch.fnmatchcase(one, name) for one in known):
-            text = f"cannot start {show.clean(name)!r}: no service in {whole.config} is called that"
-            raise Failure(NO_SERVICE, "no-such-service", text)
-
-
 def _claimed(run_dir: str) -> int:
     try:
         return launch.claim(run_dir)
@@ -97,17 +88,28 @@ def _claimed(run_dir: str) -> int:
             FAILED, "already-running", f"{text}; `keepd start NAME` is what you want"
         ) from None
     except OSError as error:
-        why = error.strerror or str(error)
-        text = f"cannot use {run_dir} as runtime directory: {why}"
-        raise Failure(FAILED, "bad-runtime-dir", text) from None
+        raise _unusable(run_dir, error) from None
+
+
+def _unusable(run_dir: str, error: OSError) -> Failure:
+    what = os.path.relpath(error.filename, run_dir) if error.filename else "."
+    why = error.strerror or str(error)
+    text = f"cannot use {run_dir} as runtime directory: {'' if what == '.' else what + ': '}{why}"
+    return Failure(FAILED, "bad-runtime-dir", text)
 
 
 def _detached(start: launch.Launch, options: Namespace) -> int:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        said = os.open(os.path.join(start.run_dir, _SAID), flags, 0o600)
+    except OSError as error:
+        raise _unusable(start.run_dir, error) from None
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
     if pid == 0:
-        _be_daemon(start)
+        _be_daemon(start, said)
+    os.close(said)
     os.close(start.lock_fd)
     options.goal = "ready"
     try:
@@ -118,17 +120,17 @@ def _detached(start: launch.Launch, options: Namespace) -> int:
     if options.json:
         show.as_json({"pid": pid, **answer})
     else:
-        print(f"ready: {_listed(answer['replicas'])}; keepd runs in the background (pid {pid})")
+        print(
+            f"ready: {words.listed(answer['replicas'])}; keepd runs in the background (pid {pid})"
+        )
     return DONE
 
 
-def _be_daemon(start: launch.Launch) -> None:
+def _be_daemon(start: launch.Launch, said: int) -> None:
     code = _CRASHED
     try:
         os.setsid()
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
-        said = os.open(f"{start.run_dir}/{_SAID}", flags, 0o600)
         for fd, target in ((null, 0), (null, 1), (said, 2)):
             os.dup2(fd, target)
         os.close(null)
@@ -184,8 +186,3 @@ class _Child:
         with contextlib.suppress(OSError), open(f"{self._run_dir}/{_SAID}", "rb") as file:
             said = file.read(1 << 16).decode("utf-8", "backslashreplace").splitlines()
         return Failure(FAILED, "failed", f"cannot start keepd in the background: {what}", said)
-
-
-def _listed(replicas: list[str]) -> str:
-    more = len(replicas) - _SHOWN
-    return " ".join(replicas[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
 
 GOALS = {"start": "ready", "stop": "stopped", "restart": "ready"}
 PATIENCE = 60.0  # seconds that start, stop and restart wait, unless told otherwise
+_SHOWN = 8  # ids on one line
 _GRACE = 5.0  # more than the daemon has: it is the one to say that the time is up
 
 _ABOUT = {
     "start": "Start services that are stopped, and wait until they are ready.",
-    "stop": "Stop services, those that depend on them first, and wait until nothing is left.",
+    "stop": "Stop services, and wait until no process of them is left.",
     "restart": "Stop services and start them again, and wait until they are ready.",
     "signal": "Send a signal to the main process of each service.",
     "wait": "Wait until services have reached a state. Exit code 1: they cannot reach it.",
@@ -45,10 +46,13 @@ def options(parser: ArgumentParser, word: str) -> None:
     if word == "wait":
         parser.add_argument("names", metavar="NAME", nargs="*", help="default: all services")
         goals = ("ready", "stopped", "completed")
-        parser.add_argument("--for", dest="goal", choices=goals, default="ready")
+        text = "ready (the default), stopped, or completed: ended as it was meant to"
+        parser.add_argument(
+            "--for", dest="goal", metavar="STATE", choices=goals, default="ready", help=text
+        )
     if word not in ("signal", "version"):
         default = PATIENCE if word in GOALS else None
-        text = "30s, 5min (default: 60s)" if default else "30s, 5min (default: as long as it takes)"
+        text = f"give up after T, as 30s or 5min (default: {'60s' if default else 'never'})"
         parser.add_argument("--timeout", metavar="T", type=show.seconds, default=default, help=text)
     parser.add_argument("--json", action="store_true", help="print the answer as JSON")
 
@@ -115,8 +119,14 @@ def _told(answer: Any, options: Namespace, what: str) -> int:  # noqa: ANN401 (J
     if options.json:
         show.as_json(answer)
     else:
-        print(f"{what}: {' '.join(answer['replicas'])}")
+        print(f"{what}: {listed(answer['replicas'])}")
     return DONE
+
+
+def listed(replicas: list[str]) -> str:
+    """Return the ids on one line, not all of them if they are many."""
+    more = len(replicas) - _SHOWN
+    return " ".join(replicas[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
 def _down(client: Client, options: Namespace) -> int:

@@ -36,10 +36,10 @@ _TRUTHS: Final = {
 }
 # What readers of YAML 1.1 and 1.2 disagree about, and numbers whose writing would be lost.
 _DISPUTED: Final = re.compile(
-    r"""(?ix: yes | no | on | off
+    r"""(?x: yes | no | on | off
           | [-+]?0[0-9_]+ | [-+]?0[xob][0-9a-f_]+ | [-+]?[0-9]*_[0-9_]*(?:\.[0-9_]*)? | \+[0-9.]+
           | [-+]?[0-9]+(?::[0-5]?[0-9])+(?:\.[0-9]*)?
-          | [0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[Tt\ ].*)?
+          | [0-9]{4}-[0-9]{1,2}-[0-9]{1,2}(?:[t\ ].*)?
           | [-+]?[0-9]*\.[0-9]*[1-9]0+ | [-+]?\.[0-9]+ | [-+]?[0-9]+\. | [-+]?\.(?:inf|nan)
           | -?[0-9]{19,} | -?[0-9.]+e[-+]?[0-9]{4,})"""
 )
@@ -77,7 +77,7 @@ def anything(node: Scalar, key: str, faults: Faults) -> object:
         return Text.of(node.text, node, key)
     if node.text in {"true", "false"}:
         return node.text == "true"
-    if _DISPUTED.fullmatch(node.text):
+    if _DISPUTED.fullmatch(node.text.lower()):
         quoted = "'" + node.text + "'"
         what = f"it is not certain what {node.text} means: readers of YAML differ"
         faults.add(node.at, key, what, f"write {quoted} if it is a text")

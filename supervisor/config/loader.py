@@ -20,9 +20,7 @@ Parser = type[yaml.SafeLoader] | type["yaml.cyaml.CSafeLoader"]
 PURE: Final[Parser] = yaml.SafeLoader
 PARSER: Final[Parser] = getattr(yaml, "CSafeLoader", PURE)
 
-_UNPRINTABLE: Final = re.compile(
-    "[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
-)
+_UNPRINTABLE: Final = yaml.reader.Reader.NON_PRINTABLE  # compiled already, which costs a while
 _UNPASSABLE: Final = re.compile("[\0\ud800-\udfff]")  # by escapes; no program can be given these
 _STARTS: Final = {
     "\t": "indent with spaces, not with tabs",

@@ -66,6 +66,18 @@ def schema_apart(limits: Limits = Limits()) -> str:
 
 
 def _ask(what: str, path: str, overrides: Overrides, limits: Limits) -> bytes | tuple[Fault, ...]:
+    # Where SIGCHLD is ignored, as some parents leave it to us, a child cannot be waited for.
+    ignored = signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN
+    if ignored:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        return _asked(what, path, overrides, limits)
+    finally:
+        if ignored:
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+
+
+def _asked(what: str, path: str, overrides: Overrides, limits: Limits) -> bytes | tuple[Fault, ...]:
     ours, theirs = os.pipe2(os.O_CLOEXEC)
     deadline = time.monotonic() + limits.seconds
     for stream in (sys.stdout, sys.stderr):  # what they hold would be written twice

@@ -17,6 +17,7 @@ from .schema import Schema, joined
 
 MOST_REPLICAS: Final = 100_000  # of one project
 _MOST_CYCLES: Final = 20
+_MOST_NAMES: Final = 20  # of a circle that is told
 
 
 def drafted(listed: Dict[str, Listed], faults: Faults) -> dict[str, Draft]:
@@ -73,18 +74,27 @@ def _cycles(drafts: Dict[str, Draft], faults: Faults) -> None:
         name: [other for other in draft.spec.depends_on if other in drafts]
         for name, draft in drafts.items()
     }
+    order = {name: number for number, name in enumerate(drafts)}
     for _ in range(_MOST_CYCLES):
         try:
             graphlib.TopologicalSorter(graph).prepare()
         except graphlib.CycleError as error:
-            circle: list[str] = error.args[1][::-1]  # each depends on the next
-            first = min(range(len(circle) - 1), key=lambda i: list(drafts).index(circle[i]))
-            circle = circle[first:-1] + circle[: first + 1]
-            draft = drafts[circle[0]]
-            path = " -> ".join(circle)
-            at = next(k for k in draft.spec.depends_on if k == circle[1])
-            key = joined(draft.key, "depends_on")
-            faults.add(getattr(at, "mark", draft.at), key, f"services wait for each other: {path}")
-            graph[circle[-2]].remove(circle[0])  # and look for others
+            circle: list[str] = error.args[1][:0:-1]  # each needs the next
+            first = min(range(len(circle)), key=lambda number: order[circle[number]])
+            circle = circle[first:] + circle[:first]
+            _tell_circle(circle, drafts[circle[0]], faults)
+            graph[circle[-1]].remove(circle[0])  # and look for others
         else:
             return
+
+
+def _tell_circle(circle: list[str], draft: Draft, faults: Faults) -> None:
+    """Tell of one circle, at the place where its first service names the next."""
+    after = circle[1] if len(circle) > 1 else circle[0]
+    at = next(name for name in draft.spec.depends_on if name == after)
+    path = [*circle, circle[0]]
+    if len(path) > _MOST_NAMES:
+        path = [*path[: _MOST_NAMES - 2], "...", *path[-2:]]
+    what = "services wait for each other" if len(circle) > 1 else "it waits for itself"
+    key = joined(draft.key, "depends_on")
+    faults.add(getattr(at, "mark", draft.at), key, f"{what}: {' -> '.join(path)}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import graphlib
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from .spec import Condition
 
@@ -35,6 +36,17 @@ class Graph:
                 found.add(name)
                 ahead.extend(self.needs[name])
         return [name for name in self.order if name in found]
+
+    def above(self, name: str, known: Collection[str] = ()) -> Iterator[str]:
+        """Yield whatever depends on `name`, the nearest first, each once; not beyond `known`."""
+        seen = {name}
+        ahead = deque((name,))
+        while ahead:
+            for other in self.dependents[ahead.popleft()]:
+                if other not in seen and other not in known:
+                    seen.add(other)
+                    ahead.append(other)
+                    yield other
 
 
 def cycle(needs: Mapping[str, Iterable[str]]) -> list[str]:

@@ -49,11 +49,11 @@ class State(enum.StrEnum):
 
 
 class Cause(enum.StrEnum):
-    """Why a run is being ended."""
+    """Why a run ends."""
 
     ASKED = "asked"  # by the operator, or by a shutdown: no failure
     OVERDUE = "overdue"  # it was not ready in time: a failure
-    ENDED = "ended"  # its leader ended by itself; what it left behind is cleared away
+    ENDED = "ended"  # by nobody: its leader ended by itself; what that left is cleared away
 
 
 AT_REST = frozenset({State.STOPPED, State.BACKOFF, State.EXITED, State.FATAL})
@@ -116,14 +116,16 @@ def decide(service: Service, event: Event, now: float) -> tuple[Action, ...]:
 
 def _request(service: Service, event: Event, now: float) -> tuple[Action, ...]:
     match service.state, event:
-        case ((State.STARTING | State.RUNNING | State.STOPPING), StartAsked()):
+        case ((State.STARTING | State.RUNNING), StartAsked()):
             service.wanted = True
-        case ((State.STARTING | State.RUNNING | State.STOPPING), RestartAsked()):
-            service.wanted, service.failures = True, 0
+        case State.STOPPING, StartAsked() if service.wanted:
+            pass  # it was not given up: what follows is decided when it is gone
+        case ((State.STARTING | State.RUNNING | State.STOPPING), (StartAsked() | RestartAsked())):
+            service.wanted, service.failures, service.starts = True, 0, ()
             return _end(service, Cause.ASKED, now)
         case _, (StartAsked() | RestartAsked()):
-            service.wanted, service.due = True, True
-            service.failures, service.starts = 0, ()
+            service.wanted, service.failures, service.starts = True, 0, ()
+            service.due = True
             _enter(service, State.STOPPED, now)
         case _, StopPlanned():
             _disown(service, now)
@@ -145,32 +147,24 @@ def _report(service: Service, event: Event, now: float) -> tuple[Action, ...]:
         case State.STARTING, BecameReady():
             _be_born(service, now)
             _run(service, now)
-        case State.STARTING, SpawnFailed(_, error):
-            _note(service, None, error, now)
-            _fail(service, now)
-        case State.STOPPING, SpawnFailed(_, error):
-            _note(service, None, error, now)
-            _judge(service, None, now)
+        case _, SpawnFailed(_, error):
+            _finish(service, None, service.reason or error, now)
+        case _, Gone(_, code):
+            code = service.code if service.exited else code
+            _finish(service, code, service.reason, now)
         case ((State.STARTING | State.RUNNING), Exited(_, code)):
             service.exited, service.code = True, code
             return _end(service, Cause.ENDED, now)
         case State.STOPPING, Exited(run, code) if not service.exited:
             service.exited, service.code = True, code
             return (Terminate(run),)  # the leader obeyed; now the rest is asked
-        case ((State.STARTING | State.RUNNING), Gone(_, code)):
-            _note(service, code, "", now)
-            _settle(service, code, now)
-        case State.STOPPING, Gone(_, code):
-            code = service.code if service.exited else code
-            _note(service, code, service.reason, now)
-            _judge(service, code, now)
     return ()
 
 
 def _deadline(service: Service, now: float) -> tuple[Action, ...]:
-    service.deadline = None
+    service.deadline, ready = None, service.spec.ready
     match service.state:
-        case State.STARTING if service.born and service.spec.ready and service.spec.ready.after:
+        case State.STARTING if service.born and ready and ready.after is not None:
             _run(service, now)
         case State.STARTING:
             service.reason = f"not {'ready' if service.born else 'born'} in time"
@@ -201,7 +195,7 @@ def _spawn(service: Service, now: float) -> tuple[Action, ...]:
     service.run += 1
     service.starts = (*service.starts, now)[-limit.starts :] if limit else ()
     service.due = service.born = service.exited = False
-    service.code, service.reason, service.cause = None, "", Cause.ASKED
+    service.code, service.reason, service.cause = None, "", Cause.ENDED
     _enter(service, State.STARTING, now, now + service.spec.start_timeout)
     return (Spawn(service.run),)
 
@@ -227,9 +221,8 @@ def _end(service: Service, cause: Cause, now: float) -> tuple[Action, ...]:
     service.cause = cause
     if service.state is State.STOPPING:
         return ()  # told already; the goal has changed, the way there has not
-    if (
-        cause is Cause.ENDED
-    ):  # unasked: whoever is left holds ports and files that the next run needs
+    _forgive(service, now)
+    if cause is Cause.ENDED:  # whoever is left holds ports and files that the next run needs
         _enter(service, State.STOPPING, now, now + KILL_AGAIN)
         return (Kill(service.run),)
     _enter(service, State.STOPPING, now, now + service.spec.stop.timeout)
@@ -245,57 +238,47 @@ def _hurry(service: Service, patience: float, now: float) -> tuple[Action, ...]:
     return actions
 
 
-def _note(service: Service, code: int | None, reason: str, now: float) -> None:
+def _finish(service: Service, code: int | None, reason: str, now: float) -> None:
+    """The run is over and nothing of it is left: what follows depends on why it ended."""
     lived = now - service.born_at if service.born else 0.0
     service.last = Ended(code, reason, now, lived)
-
-
-def _judge(service: Service, code: int | None, now: float) -> None:
-    """The run that was being ended is gone: what follows depends on why it was."""
     if not service.wanted:
         _enter(service, State.STOPPED, now)
     elif service.cause is Cause.ASKED:
         service.due = True
         _enter(service, State.STOPPED, now)
-    elif service.cause is Cause.OVERDUE:
-        _fail(service, now)
-    else:
-        _settle(service, code, now)
-
-
-def _settle(service: Service, code: int | None, now: float) -> None:
-    """Tell whether a run that ended by itself is an end or a failure."""
-    if not service.wanted:
-        _enter(service, State.STOPPED, now)
-    elif code == 0 and service.spec.restart is not Restart.ALWAYS:
+    elif code == 0 and service.cause is Cause.ENDED and service.spec.restart is not Restart.ALWAYS:
         service.failures = 0
         _enter(service, State.EXITED, now)
     else:
         _fail(service, now)
 
 
+def _forgive(service: Service, now: float) -> None:
+    """Forget earlier failures after a good life, also where its deadline was not heard in time."""
+    lived = now - service.since
+    if service.state is State.RUNNING and lived >= service.spec.backoff.reset_after:
+        service.failures = 0
+
+
 def _fail(service: Service, now: float) -> None:
     """The run was a failure: again later, or never."""
-    spec = service.spec
-    good = service.born and service.state is not State.STARTING
-    if good and service.last and service.last.lived >= spec.backoff.reset_after:
-        service.failures = 0
+    _forgive(service, now)
     service.failures += 1
-    if not service.wanted:
-        _enter(service, State.STOPPED, now)
-    elif spec.restart is Restart.NEVER or _exceeds(service, now):
+    pause = service.spec.backoff.delay(service.failures, _dice(service))
+    if service.spec.restart is Restart.NEVER or _exceeds(service, now + pause):
         _enter(service, State.FATAL, now)
     else:
-        pause = spec.backoff.delay(service.failures, _dice(service))
         service.due = pause <= 0
         _enter(service, State.BACKOFF, now, None if service.due else now + pause)
 
 
-def _exceeds(service: Service, now: float) -> bool:
+def _exceeds(service: Service, start: float) -> bool:
+    """Return whether one more start, at `start`, would be one too many."""
     limit = service.spec.start_limit
-    if limit is None or len(service.starts) < limit.starts:
+    if limit is None:
         return False
-    return now - service.starts[0] < limit.within
+    return sum(start - earlier < limit.within for earlier in service.starts) >= limit.starts
 
 
 def _dice(service: Service) -> float:

@@ -67,7 +67,10 @@ class Backoff:
 
     def delay(self, failures: int, dice: float) -> float:
         """Return the pause before start number `failures` + 1; `dice` is in [0, 1)."""
-        pause = min(self.first * self.factor ** min(failures - 1, 64), self.limit)
+        try:
+            pause = min(self.first * self.factor ** (failures - 1), self.limit)
+        except OverflowError:  # beyond any limit
+            pause = self.limit if self.first else 0.0
         return pause * (1 + self.jitter * dice)
 
 

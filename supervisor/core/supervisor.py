@@ -65,7 +65,10 @@ class Supervisor:
         self._reached = {n: dict.fromkeys(Condition, 0) for n in specs}
         self._turn: dict[str, None] = {}  # ids that are due, first come first served
         self._blocked: dict[str, dict[str, None]] = {}  # service that is waited for: ids
-        self._leaving: set[str] = set()  # ids to be stopped, dependents before dependencies
+        # ids to be stopped, by service; and the services that wait for those of another to rest
+        self._leaving: dict[str, set[str]] = {name: set() for name in specs}
+        self._held: dict[str, dict[str, None]] = {}
+        self._clear: set[str] = set()  # services of which, and above which, none is leaving
         self._deadlines: list[tuple[float, str]] = []  # a heap; outdated entries are passed over
         self._limit: float | None = None  # of the whole shutdown
         self._killed = False  # KILL has been sent to all, there is nothing stronger
@@ -116,10 +119,12 @@ class Supervisor:
 
     def _tell(self, key: str, event: Event, now: float) -> None:
         service = self.services[key]
-        before, was = service.state, _reaches(service)
+        before, was, noted = service.state, _reaches(service), service.deadline
+        if isinstance(event, DeadlineReached):
+            noted = None  # it has just been taken from the heap
         actions = decide(service, event, now)
         self._out.extend([Do(key, action) for action in actions])
-        if service.deadline is not None:
+        if service.deadline is not None and service.deadline != noted:
             heapq.heappush(self._deadlines, (service.deadline, key))
         if service.due:
             self._turn[key] = None
@@ -146,10 +151,11 @@ class Supervisor:
         if service.state is State.FATAL and _ends_all(service) and not self.shutdown:
             self.exit_code = 1
             self._shut_down(None, now)
-        if service.id in self._leaving:
-            self._leaving.discard(service.id)
-            for name in self.graph.needs[service.spec.name]:
-                self._let_go(name, now)
+        name = service.spec.name
+        self._leaving[name].discard(service.id)
+        if name in self._held and not self._leaving[name]:
+            for other in self._held.pop(name):
+                self._let_go(other, now)
 
     def _admit(self, now: float) -> None:
         """Start whoever is due, may, and fits the budget."""
@@ -164,33 +170,46 @@ class Supervisor:
 
     def _start(self, ids: Iterable[str], event: StartAsked | RestartAsked, now: float) -> None:
         """Tell `event` to the replicas, and start what they depend on, where it is down."""
-        asked = dict.fromkeys(ids)
+        asked = dict.fromkeys(key for key in ids if key in self.services)
         names = dict.fromkeys(self.services[key].spec.name for key in asked)
+        needed = set(self.graph.closure(other for n in names for other in self.graph.needs[n]))
         for name in self.graph.closure(names):
             for key in self.replicas[name]:
-                service = self.services[key]
-                down = not service.wanted or service.state is State.FATAL
-                if key in asked or (down and service.state is not State.EXITED):
-                    self._leaving.discard(key)
+                if key in asked or (name in needed and self._is_down(self.services[key])):
+                    self._leaving[name].discard(key)
                     self._tell(key, event if key in asked else StartAsked(), now)
+
+    def _is_down(self, service: Service) -> bool:
+        """Return whether it is to be started for the sake of those that depend on it."""
+        if service.state is State.EXITED:  # what is done is not done again, unless it had to stay
+            name, graph = service.spec.name, self.graph
+            stays = any(graph.needs[n][name] is Condition.READY for n in graph.dependents[name])
+            return stays and service.spec.ready is not None
+        return not service.wanted or service.state is State.FATAL
 
     def _stop(self, ids: Iterable[str], now: float) -> None:
         """Stop the replicas, each when those of them that depend on it have stopped."""
-        asked = dict.fromkeys(ids)
+        asked = [key for key in dict.fromkeys(ids) if key in self.services]
         for key in asked:
             self._tell(key, StopPlanned(), now)
-        self._leaving.update(key for key in asked if not self.services[key].at_rest)
+            service = self.services[key]
+            if not service.at_rest:
+                self._leaving[service.spec.name].add(key)
+        self._clear.clear()
         for name in dict.fromkeys(self.services[key].spec.name for key in asked):
             self._let_go(name, now)
 
     def _let_go(self, name: str, now: float) -> None:
-        """Stop the leaving replicas of `name`, unless a dependent is still leaving."""
-        for dependent in self.graph.dependents[name]:
-            if any(key in self._leaving for key in self.replicas[dependent]):
+        """Stop the leaving replicas of `name`, when nothing that needs it, however far, leaves."""
+        walked = []
+        for dependent in self.graph.above(name, self._clear):
+            if self._leaving[dependent]:
+                self._held.setdefault(dependent, {})[name] = None
                 return
-        for key in self.replicas[name]:
-            if key in self._leaving:
-                self._tell(key, StopAsked(), now)
+            walked.append(dependent)
+        self._clear.update(walked)
+        for key in sorted(self._leaving[name]):
+            self._tell(key, StopAsked(), now)
 
     def _shut_down(self, patience: float | None, now: float) -> None:
         if not self.shutdown:
@@ -200,7 +219,8 @@ class Supervisor:
             return
         for key in self.services:
             self._tell(key, StopHurried(patience), now)
-        self._limit = min(self._limit or now, now + patience + LAST_KILL)
+        if self._limit is not None:  # else we have left already
+            self._limit = min(self._limit, now + patience + LAST_KILL)
         self._killed = patience <= 0
 
     def _pass_time(self, now: float) -> None:
@@ -225,7 +245,8 @@ def _reaches(service: Service) -> tuple[bool, bool, bool]:
     """Return whether the replica counts as started, ready, completed: as `Condition` has them."""
     completed, running = service.state is State.EXITED, service.state is State.RUNNING
     started = running or (service.state is State.STARTING and service.born)
-    return (completed or started, completed or running, completed)
+    proven = completed and service.spec.ready is None  # who never became ready is not, once ended
+    return (completed or started, proven or running, completed)
 
 
 def _ends_all(service: Service) -> bool:

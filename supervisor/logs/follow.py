@@ -51,10 +51,10 @@ class Follower:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             self._folders[self._inotify.add(folder, _CHANGES)] = folder
 
-    def add(self, stream: str, path: str, offset: int = -1) -> Tail:
-        """Follow a stream from an offset of its current file, see Tail."""
+    def add(self, stream: str, path: str, since: tuple[int, int] | None = None) -> Tail:
+        """Follow a stream from a position, see Tail."""
         self._streams[path] = stream
-        self.tails[stream] = tail = Tail(path, offset)
+        self.tails[stream] = tail = Tail(path, since)
         return tail
 
     def news(self) -> tuple[set[str], set[str]]:

@@ -9,6 +9,7 @@ death. Nothing that has been written is ever taken back, so that no reader sees 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -103,7 +104,8 @@ class Stream:
 
     def forget(self) -> None:
         """Leave the stream for good: its line is ended, nothing is in flight, no run is left."""
-        os.unlink(self._flight_name, dir_fd=self._folder)
+        with contextlib.suppress(OSError):  # empty, it does no harm
+            os.unlink(self._flight_name, dir_fd=self._folder)
         self._book.free(self._name)
         self._files.forget()
         self.close()

@@ -22,23 +22,27 @@ Pattern = re.Pattern[bytes]
 
 
 class Tail:
-    """One stream, read from an offset of its current file on; -1 is after the last whole line.
+    """One stream, read from a position on, as (number its file has or will get, offset).
 
-    The file need not exist yet. What is read are whole lines, without their ends.
+    Without one it begins after the last whole line there is; (0, 0) is the oldest. The file need
+    not exist yet. What is read are whole lines, without their ends.
     """
 
-    def __init__(self, path: str, offset: int = -1) -> None:
+    def __init__(self, path: str, since: tuple[int, int] | None = None) -> None:
         self._path = path
         self._folder, name = os.path.split(path)
         self._stem = name.removesuffix(".log")
         self._fd = -1
-        self._index = 0  # the number of the file that is read; if it has none yet, the next one
         self._partial = b""
-        if self._open_current():
+        # The number of the file that is read, be it the one it will get.
+        self._index = since[0] - 1 if since else max(self._numbers(), default=0)
+        if self._advance():
             size = os.fstat(self._fd).st_size
-            if offset < 0:
+            if since is None:
                 offset = size - len(next(_backwards(self._fd, size), b""))
-            os.lseek(self._fd, min(offset, size), os.SEEK_SET)
+            else:
+                offset = min(since[1], size) if self._index == since[0] else 0
+            os.lseek(self._fd, offset, os.SEEK_SET)
 
     def lines(self) -> list[bytes]:
         """Return lines that have come since the last call; a bounded number, [] for none."""
@@ -117,29 +121,27 @@ class Tail:
         """Open the file after the one that has been read to its end; tell whether there is one."""
         while later := [number for number in self._numbers() if number > self._index]:
             fd = self._opened(rotated_name(self._stem, later[0]))
-            if fd < 0:
-                continue  # removed meanwhile
-            if self._fd >= 0 and os.path.samestat(os.fstat(fd), os.fstat(self._fd)):
-                os.close(fd)  # our own, under a number that was not foreseen
-                self._index = later[0]
-                continue
-            self._take(fd, later[0])
-            return True
-        return self._open_current()
-
-    def _open_current(self) -> bool:
-        fd = self._opened(self._stem + ".log")
+            if fd >= 0 and not self._is_ours(fd):
+                self._take(fd, later[0])
+                return True
+            if fd >= 0:
+                os.close(fd)
+            self._index = later[0]  # removed since the look; or ours, under a number not foreseen
+        fd = self._opened(f"{self._stem}.log")
+        numbers = self._numbers()
         if fd < 0:
             return False
-        numbers = self._numbers()
-        if self._fd >= 0 and (
-            (numbers and numbers[-1] > self._index)
-            or os.path.samestat(os.fstat(fd), os.fstat(self._fd))
-        ):
-            os.close(fd)  # rotated since the look, or not yet moved: the next look tells
-            return bool(numbers and numbers[-1] > self._index)
-        self._take(fd, numbers[-1] + 1 if numbers else self._index + 1)
+        if numbers and numbers[-1] > self._index:
+            os.close(fd)  # rotated since the look
+            return self._advance()
+        if self._is_ours(fd):
+            os.close(fd)  # not moved away yet: nothing comes after it
+            return False
+        self._take(fd, (numbers[-1] if numbers else self._index) + 1)
         return True
+
+    def _is_ours(self, fd: int) -> bool:
+        return self._fd >= 0 and os.path.samestat(os.fstat(fd), os.fstat(self._fd))
 
     def _take(self, fd: int, index: int) -> None:
         self.close()

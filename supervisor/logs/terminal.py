@@ -7,6 +7,7 @@ waits for it.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -27,12 +28,15 @@ _LAST_WORDS = 2.0  # seconds for the terminal to take what is left
 _CHUNK = 4096
 
 
-def marks(log_dir: str) -> dict[str, int]:
-    """Return the streams that have a log, and how much is in it: what is there is not new."""
-    return {stream: os.stat(path).st_size for stream, path in _logs(log_dir)}
+Marks = Mapping[str, tuple[int, int]]  # positions by stream, as Tail has them
 
 
-def main(log_dir: str, out_fd: int, colour: bool, since: Mapping[str, int] | None = None) -> int:
+def marks(log_dir: str) -> Marks:
+    """Return where the logs end now: what is there is not new."""
+    return _logs(log_dir)
+
+
+def main(log_dir: str, out_fd: int, colour: bool, since: Marks | None = None) -> int:
     """Show what is written into the logs from now on, or from `since` on, until SIGTERM.
 
     `since` are the marks() of a moment before the first service was started.
@@ -40,20 +44,29 @@ def main(log_dir: str, out_fd: int, colour: bool, since: Mapping[str, int] | Non
     return _Terminal(log_dir, out_fd, colour).run(marks(log_dir) if since is None else since)
 
 
-def _logs(folder: str, service: str = "") -> list[tuple[str, str]]:
-    """Return (stream, path) of the current logs, sorted by name."""
-    found = []
+def _logs(folder: str, service: str = "") -> dict[str, tuple[int, int]]:
+    """Return the streams that have files in a directory, and where they end."""
+    found: dict[str, tuple[int, int]] = {}
+    sizes: dict[str, int] = {}
+    for entry in _entries(folder):
+        if entry.is_dir(follow_symlinks=False) and not service:
+            found |= _logs(entry.path, entry.name)
+        elif entry.name.endswith(".log"):
+            known = rotated_number(entry.name)
+            stem, number = known or (entry.name.removesuffix(".log"), 0)
+            stream = f"{service}/{stem}" if service else stem
+            found[stream] = max(found.get(stream, (1, 0)), (number + 1, 0))
+            if known is None:
+                with contextlib.suppress(FileNotFoundError):  # rotated since the look
+                    sizes[stream] = entry.stat(follow_symlinks=False).st_size
+    return {stream: (number, sizes.get(stream, size)) for stream, (number, size) in found.items()}
+
+
+def _entries(folder: str) -> list[os.DirEntry[str]]:
     try:
-        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        return sorted(os.scandir(folder), key=lambda entry: entry.name)
     except OSError:  # not there yet, or gone again
         return []
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False) and not service:
-            found += _logs(entry.path, entry.name)
-        elif entry.name.endswith(".log") and not rotated_number(entry.name):
-            stem = entry.name.removesuffix(".log")
-            found.append((f"{service}/{stem}" if service else stem, entry.path))
-    return found
 
 
 class _Terminal:
@@ -70,12 +83,15 @@ class _Terminal:
         self._poller.watch(self._signals.fileno(), lambda _: None)
         self._poller.watch(self._follower.fileno(), lambda _: self._look())
         self._gone = False  # the terminal
+        self._waiting = -1  # for which events of the terminal
+        self._watch_out(0)
 
-    def run(self, since: Mapping[str, int]) -> int:
+    def run(self, since: Marks) -> int:
         self._discover(since)
-        while not self._signals.take() and not self._gone:
-            self._pump()
+        self._pump()
+        while not self._gone and not self._signals.take():
             self._poller.wait(0 if self._fresh and not self._buffer else None)
+            self._pump()
         self._discover({})
         self._fresh = dict.fromkeys(self._follower.tails)
         end = time.monotonic() + _LAST_WORDS
@@ -91,15 +107,16 @@ class _Terminal:
         if others:
             self._discover({})
 
-    def _discover(self, since: Mapping[str, int]) -> None:
+    def _discover(self, since: Marks) -> None:
         """Watch the directories there are, then follow the logs in them that are not known."""
         self._follower.watch(self._log_dir)
-        for entry in os.scandir(self._log_dir):
+        for entry in _entries(self._log_dir):
             if entry.is_dir(follow_symlinks=False):
                 self._follower.watch(entry.path)
-        for stream, path in _logs(self._log_dir):
+        for stream in _logs(self._log_dir):
             if stream not in self._follower.tails:
-                self._follower.add(stream, path, since.get(stream, 0))
+                path = os.path.join(self._log_dir, f"{stream}.log")
+                self._follower.add(stream, path, since.get(stream, (0, 0)))
                 self._painter.meet(stream)
                 self._fresh[stream] = None
 
@@ -130,13 +147,24 @@ class _Terminal:
             while self._buffer:
                 del self._buffer[: os.write(self._out, self._buffer[:_CHUNK])]
         except BlockingIOError:
-            self._poller.watch(self._out, lambda _: None, select.EPOLLOUT)
+            self._watch_out(select.EPOLLOUT)
             return False
         except OSError:  # nobody looks any more
             self._gone = True
             return False
-        self._poller.forget(self._out)
+        self._watch_out(0)
         return True
+
+    def _watch_out(self, events: int) -> None:
+        """Wait until the terminal takes more, and in any case until it is gone."""
+        if events != self._waiting:
+            self._waiting = events
+            with contextlib.suppress(PermissionError):  # a file: always ready, never gone
+                self._poller.watch(self._out, self._look_at_out, events)
+
+    def _look_at_out(self, events: int) -> None:
+        if events & (select.EPOLLERR | select.EPOLLHUP):
+            self._gone = True
 
     def _end(self) -> None:
         for stream, tail in self._follower.tails.items():

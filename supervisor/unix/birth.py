@@ -88,7 +88,11 @@ class Birth:
         for line in lines:
             if self.stage in {Stage.ASKED, Stage.BORN}:
                 self._hear(line)
-        if not data and self.stage in {Stage.ASKED, Stage.BORN}:
+        if data:
+            return
+        if self.stage is Stage.ASKED:  # its zygote has died, whose own end says more
+            self._poller.forget(self._sock.fileno())
+        elif self.stage is Stage.BORN:
             self._ended()
 
     def _hear(self, line: bytes) -> None:

@@ -20,7 +20,7 @@ import setproctitle
 
 from supervisor.ipc import pidfd as pidfds
 
-from . import function, limits, signals, zygote
+from . import function, signals, zygote
 from .birth import Birth, Stage
 from .poller import Poller
 from .words import CannotError, exec_words
@@ -86,10 +86,6 @@ class Zygote:
         """Whether it lives."""
         return not self._over and self._child.is_alive()
 
-    def stuck(self, now: float) -> bool:
-        """Return whether a birth has waited too long for its pid."""
-        return any(b.stage is Stage.ASKED and now - b.since > _STUCK for b in self.births)
-
     def end(self) -> None:
         """Kill it, if it lives, and fail its births; more than once is fine."""
         if self._over:
@@ -112,9 +108,8 @@ class Zygote:
 class Nursery:
     """The zygotes: the empty one, and one for each interpreter; started when needed."""
 
-    def __init__(self, poller: Poller, nofile: int) -> None:
+    def __init__(self, poller: Poller) -> None:
         self._poller = poller
-        self._nofile = nofile
         self._zygotes: dict[str | None, Zygote] = {}
 
     def bear(self, interpreter: str | None, birth: Birth, out: int) -> None:
@@ -135,10 +130,14 @@ class Nursery:
         asked = (birth for each in self._zygotes.values() for birth in each.births)
         return any(birth.stage is Stage.ASKED for birth in asked)
 
-    def given_up(self) -> None:
-        """End the zygotes that did not answer; called when a birth has been given up."""
-        for each in [z for z in self._zygotes.values() if z.stuck(time.monotonic())]:
-            each.end()
+    def given_up(self, birth: Birth) -> None:
+        """Hear that a birth is wanted no more; a zygote that did not answer it is ended."""
+        if birth.stage is Stage.ASKED:
+            birth.stage = Stage.FAILED
+            if time.monotonic() - birth.since > _STUCK:
+                for each in self._zygotes.values():
+                    if birth in each.births:
+                        each.end()
 
     def close(self) -> None:
         """End them all."""
@@ -168,8 +167,9 @@ class Nursery:
             if interpreter is None:
                 argv[1:] = ["-IS", program_file, str(control), "", _SITE]
             onto = [(null, 0), *((fd, fd) for fd in (control, *code))]  # itself: for it to keep
+            # It keeps our high limit of descriptors, below which all that are open here are; each
+            # of its newborns gets its own.
             env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-            held.enter_context(limits.lowered_nofile(self._nofile))
             return os.posix_spawn(
                 zygote.program(name, env.get("PATH", os.defpath), "."),
                 argv,

@@ -8,8 +8,6 @@ been given to somebody else meanwhile.
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import gc
 import os
 import signal
@@ -20,6 +18,7 @@ from collections.abc import Callable, Collection
 import setproctitle
 
 from supervisor.ipc.pidfd import open_pidfd, send_signal
+from supervisor.ipc.prctl import PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG, prctl
 
 from . import signals
 
@@ -28,34 +27,30 @@ __all__ = [
     "boot_id",
     "children",
     "close_others",
+    "end_with",
     "fork",
     "keep_private",
     "pidfd_open",
-    "prctl",
     "send_signal",
     "start_time",
     "subreaper",
 ]
 
-PR_SET_PDEATHSIG = 1
-PR_SET_CHILD_SUBREAPER = 36
 CRASHED = 70  # EX_SOFTWARE: a helper that ended by an exception
 
 pidfd_open = open_pidfd
 
 
-def prctl(option: int, value: int) -> None:
-    """Set one property of this process; OSError if the kernel refuses."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    while libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0) == -1:
-        number = ctypes.get_errno()
-        if number != errno.EINTR:
-            raise OSError(number, f"prctl {option}: {os.strerror(number)}")
-
-
 def subreaper() -> None:
     """Become the parent of every descendant that loses its own."""
     prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def end_with(parent: int) -> None:
+    """Get TERM when the process that has forked us ends; at once where it has ended already."""
+    prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def become(title: str) -> None:
@@ -120,8 +115,7 @@ def _live(title: str, main: Callable[[], int], keep: Collection[int]) -> None:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:  # noqa: BLE001 - nothing of the parent's code may run in the child
-        traceback.print_exc()
-        sys.stderr.flush()
+        os.write(2, traceback.format_exc().encode("utf-8", "backslashreplace"))
     finally:
         os._exit(code)
 
@@ -155,8 +149,3 @@ def boot_id() -> str:
     """Return the kernel's name for the time since it was booted."""
     with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
         return file.read().strip()
-
-
-def kill_quietly(pidfd: int) -> bool:
-    """KILL; False: it was gone already."""
-    return send_signal(pidfd, signal.SIGKILL)

@@ -289,8 +289,7 @@ def _load(path: str) -> Call:
     module = type(sys)("function")
     with open(path, encoding="utf-8") as file:
         exec(compile(file.read(), "function.py", "exec"), module.__dict__)  # noqa: S102 - our own
-    found: Call = module.__dict__["call"]
-    return found
+    return module.__dict__["call"]  # type: ignore[no-any-return]
 
 
 if __name__ == "__main__":

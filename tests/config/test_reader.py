@@ -70,6 +70,18 @@ def test_the_caller_keeps_no_child_no_descriptor_and_no_yaml(folder):
     assert (run.stdout, run.stderr) == ("alone\n", "")
 
 
+def test_a_caller_that_ignores_its_children_can_read_as_well(folder):
+    path = folder.write("services: {web: {command: x}}")
+    script = (
+        "import signal, sys; from supervisor.config.reader import read_apart\n"
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        "assert isinstance(read_apart(sys.argv[1]), str)\n"
+        "assert signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN\n"
+    )
+    run = subprocess.run([sys.executable, "-c", script, path], timeout=LIMIT, check=False)
+    assert run.returncode == 0
+
+
 def test_a_file_that_never_ends_its_reading_is_given_up(tmp_path):
     path = str(tmp_path / "fifo")
     os.mkfifo(path)  # nobody writes: its open never returns

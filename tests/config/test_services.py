@@ -4,7 +4,6 @@ import pytest
 
 from supervisor.core.spec import (
     Backoff,
-    Condition,
     Log,
     LogFormat,
     LogTo,
@@ -268,40 +267,6 @@ def test_urls_that_can_be_asked(folder, http):
 def test_readiness_by_a_log_that_is_not_kept_is_refused(folder):
     (line,) = folder.told_of("command: x\nready: {log: up}\nlog: {to: none}\n")
     assert line.endswith("ready: ready.log reads the log, and log.to is none")
-
-
-def test_a_list_of_dependencies_means_ready(folder):
-    more = "services: {a: {command: x, restart: never}, b: {command: x}, web: {command: x, "
-    both = folder.plan(more + "depends_on: [a, b]}}").services["web"][0]
-    assert both.depends_on == {"a": Condition.READY, "b": Condition.READY}
-    some = folder.plan(more + "depends_on: {a: completed, b: started}}}").services["web"][0]
-    assert some.depends_on == {"a": Condition.COMPLETED, "b": Condition.STARTED}
-
-
-def test_what_restarts_always_never_completes(folder):
-    (line,) = folder.told(
-        "services: {a: {command: x}, b: {command: x, depends_on: {a: completed}}}"
-    )
-    assert line.endswith(
-        "services.b.depends_on.a: 'a' never completes: it has restart: always; "
-        "give 'a' restart: on-failure or never"
-    )
-
-
-def test_services_that_wait_for_each_other_are_told_with_the_path_of_the_circle(folder):
-    lines = folder.told("""\
-        services:
-          z: {command: x, depends_on: [a]}
-          a: {command: x, depends_on: [b]}
-          b: {command: x, depends_on: [c, a]}
-          c: {command: x, depends_on: [a]}
-          d: {command: x, depends_on: [d]}
-    """)
-    assert [line.partition("wait for each other: ")[2] for line in lines] == [
-        "a -> b -> a",
-        "a -> b -> c -> a",
-        "d -> d",
-    ]
 
 
 def test_replicas_without_a_word_of_their_number_share_one_spec(folder):

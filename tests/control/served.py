@@ -1,11 +1,16 @@
 """A real Server in a process of its own, for as long as a `with` lasts."""
 
 import contextlib
+import json
 import os
 import select
 import signal
+import socket
 import traceback
 
+import pytest
+
+from supervisor.control.client import Client, Refused
 from supervisor.control.server import Server
 from supervisor.unix.poller import Poller
 
@@ -58,3 +63,37 @@ def _serve(path, build, done, limit):
 
 def echo(params, reply):
     reply.result(params)
+
+
+def with_echo(poller):
+    return {"echo": echo}
+
+
+def raw(path, data=b""):
+    """Return a connection that has sent `data`, as far as it was taken."""
+    sock = socket.socket(socket.AF_UNIX)
+    sock.connect(path)  # waits while the queue is full: a socket with a limit would fail
+    sock.settimeout(LIMIT)
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # refused already
+        sock.sendall(data)
+    return sock
+
+
+def lines(sock, count):
+    """Return the next messages: `count` of them, fewer if there are no more."""
+    data = b""
+    while data.count(b"\n") < count:
+        try:
+            chunk = sock.recv(65536)
+        except ConnectionResetError:  # closed with our words unread
+            chunk = b""
+        if not chunk:
+            break
+        data += chunk
+    return [json.loads(line) for line in data.splitlines()]
+
+
+def refused(path, method, params=None):
+    with Client.connect(path) as client, pytest.raises(Refused) as caught:
+        client.call(method, params or {}, LIMIT)
+    return caught.value

@@ -13,11 +13,22 @@ import subprocess
 import sys
 import textwrap
 import time
+import zlib
 from pathlib import Path
 
 from supervisor.control.client import Client
 
 LIMIT = 20.0  # seconds: more than anything here takes on a busy machine
+PROGRAMS = Path(__file__).parent / "programs"
+GROUPS = next(
+    (Path(line.split()[1]) for line in open("/proc/mounts") if line.split()[2] == "cgroup2"), None
+)
+# Before a command: it runs where the cgroups can be seen, and not be written.
+WITHOUT_GROUPS = (
+    *("unshare", "--mount", "sh", "-c"),
+    'mount -o remount,bind,ro "$0" && exec "$@"',
+    str(GROUPS),
+)
 
 
 def until(condition, limit=LIMIT, every=0.01):
@@ -40,13 +51,58 @@ def alive(pid):
         return False
 
 
+def program(name, *words):
+    """Return a command of one of our programs, as it stands in a config."""
+    return json.dumps([sys.executable, "-IS", str(PROGRAMS / f"{name}.py"), *words])
+
+
+def ends(pid, limit=LIMIT):
+    """Wait until the process has ended; fail when it does not within the limit."""
+    with contextlib.suppress(ProcessLookupError):
+        fd = os.pidfd_open(pid)
+        try:
+            assert select.select([fd], [], [], limit)[0], f"{pid} still lives after {limit} s"
+        finally:
+            os.close(fd)
+
+
+def kill(*pids, number=signal.SIGKILL):
+    """Send a signal to processes of the test, by pidfd; those that are gone are skipped."""
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            fd = os.pidfd_open(pid)
+            try:
+                signal.pidfd_send_signal(fd, number)
+            finally:
+                os.close(fd)
+
+
+def read(pid, name):
+    """Return /proc/PID/NAME as text; "" once the process is gone, or where it is not ours to see."""
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def children(pid):
+    """Return the pids of the children of a process, zombies among them."""
+    return [int(word) for word in read(pid, f"task/{pid}/children").split()]
+
+
 def tagged(run_dir):
-    """Return the pids of all living processes that carry the tag of this runtime directory."""
-    mark, found = f"KEEPD_RUN={run_dir}:".encode(), []
+    """Return the pids of all living services of this runtime directory, and of what they started.
+
+    They carry its tag, or print into one of its FIFOs.
+    """
+    mark, found = f"KEEPD_RUN={run_dir}:", []
     for name in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError), open(f"/proc/{name}/environ", "rb") as file:
-            if mark in file.read() and alive(int(name)):
-                found.append(int(name))
+        output = ""
+        with contextlib.suppress(OSError):
+            output = os.readlink(f"/proc/{name}/fd/1")
+        ours = output.startswith(f"{run_dir}/fifo/") or mark in read(name, "environ")
+        if ours and alive(int(name)):
+            found.append(int(name))
     return found
 
 
@@ -58,6 +114,7 @@ class Keepd:
         self.run_dir, self.log_dir = self.folder / "run", self.folder / "log"
         self.config = self.folder / "keepd.yaml"
         self.write(config)
+        self.under = tuple(options.pop("under", ()))  # words before `keepd up`
         self.options = options
         self.process = None
 
@@ -84,7 +141,7 @@ class Keepd:
         """Start it in the foreground; with `ready`, return when all that is wanted is ready."""
         with open(self.folder / "stderr", "ab") as stderr, open(self.folder / "out", "ab") as out:
             self.process = subprocess.Popen(
-                self.command("up", *words),
+                [*self.under, *self.command("up", *words)],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=stderr,
@@ -95,6 +152,12 @@ class Keepd:
         until(self.answers)
         if ready:
             self.call("wait", {"for": "ready", "names": list(words), "timeout": LIMIT})
+        return self
+
+    def up_detached(self):
+        """Start it as a daemon; return when all is ready."""
+        done = self.run("up", "-d")
+        assert done.returncode == 0, done.stderr
         return self
 
     def answers(self):
@@ -128,12 +191,7 @@ class Keepd:
     def kill(self, key, number=signal.SIGKILL):
         """Send a signal to the leader, by pidfd; return its pid."""
         pid = self.pid(key)
-        with contextlib.suppress(ProcessLookupError):
-            fd = os.pidfd_open(pid)
-            try:
-                signal.pidfd_send_signal(fd, number)
-            finally:
-                os.close(fd)
+        kill(pid, number=number)
         return pid
 
     def becomes(self, key, state, limit=LIMIT, **more):
@@ -156,12 +214,28 @@ class Keepd:
 
     def said(self):
         """Return what keepd itself printed."""
-        return (self.folder / "stderr").read_text() + (self.folder / "out").read_text()
+        paths = (self.folder / "stderr", self.folder / "out", self.run_dir / "stderr")
+        return "".join(path.read_text() for path in paths if path.exists())
 
     def helpers(self):
         """Return the pids of all processes of keepd itself."""
+        return list(self.titles().values())
+
+    def tells(self, text, limit=LIMIT):
+        """Wait until the log of keepd's own events has this in it."""
+        until(lambda: text in self.log("keepd"), limit)
+
+    def titles(self):
+        """Return the pid of each process of keepd itself by its title, as ps shows it."""
         daemon = self.status()["daemon"]
-        return [daemon["pid"], daemon["master_pid"], daemon["log_writer_pid"]]
+        pids = {daemon["pid"], *children(daemon["pid"]), *children(daemon["master_pid"])}
+        named = {read(pid, "cmdline").partition("\0")[0]: pid for pid in pids}
+        prefix = "keepd: "
+        return {t.removeprefix(prefix): pid for t, pid in named.items() if t.startswith(prefix)}
+
+    def group(self):
+        """Return the folder of its cgroups, whether it exists or not."""
+        return GROUPS / f"keepd.test.{zlib.crc32(os.fsencode(self.run_dir)):08x}"
 
     def stop(self, number=signal.SIGTERM, limit=LIMIT):
         """Send a signal to the main pid, and return its exit code."""
@@ -170,17 +244,28 @@ class Keepd:
 
     def end(self):
         """Leave nothing behind, whatever has happened."""
-        if self.process is None:
-            return
-        if self.process.poll() is None:
+        if self.process is not None and self.process.poll() is None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.stop(limit=5)
-        if self.process.poll() is None:
+        if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        for pid in tagged(self.run_dir):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
+        kill(*tagged(self.run_dir), *self.orphans())
+        if GROUPS and self.group().exists():
+            until(lambda: "populated 0" in (self.group() / "cgroup.events").read_text(), limit=5)
+            for folder, _, _ in os.walk(self.group(), topdown=False):
+                os.rmdir(folder)
+
+    def orphans(self):
+        """Return the pids of keepd's own processes that hold something of its folder open."""
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            if read(pid, "cmdline").startswith("keepd: "):
+                with contextlib.suppress(OSError):
+                    fds = [os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()]
+                    if any(fd.startswith(f"{self.folder}/") for fd in fds):
+                        found.append(int(pid))
+        return found
 
     def json(self, *words):
         return json.loads(self.run(*words, "--json").stdout)

@@ -2,6 +2,7 @@
 
 import os
 import random
+import select
 import signal
 import time
 from dataclasses import dataclass
@@ -83,3 +84,15 @@ def bury(house, pids):
         if gone:
             assert status == 0
             house.relay.end(pids.pop(pid), 1)
+
+
+def end_of(pid):
+    """Wait for a child's end, with a limit; return its exit code."""
+    pidfd = os.pidfd_open(pid)
+    ended, _, _ = select.select((pidfd,), (), (), 30.0)
+    os.close(pidfd)
+    if not ended:
+        os.kill(pid, signal.SIGKILL)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert ended, "did not end by itself"
+    return code

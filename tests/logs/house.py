@@ -31,6 +31,7 @@ class House:
     def __post_init__(self):
         self.run_dir, self.log_dir = self.root / "run", self.root / "log"
         self.run_dir.mkdir(exist_ok=True)
+        self.log_dir.mkdir(exist_ok=True)
         self.poller = Poller()
         self.relay = LogRelay(
             self.poller, str(self.run_dir), str(self.log_dir), self.troubles.append

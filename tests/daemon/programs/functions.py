@@ -1,0 +1,10 @@
+"""Services that are Python functions."""
+
+import os
+import signal
+
+
+def wait():
+    print(*os.environ)
+    while True:
+        signal.pause()
