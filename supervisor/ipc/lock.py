@@ -51,7 +51,7 @@ class Lock:
         try:
             code = self._trylock()
             if code:
-                code = self._wait(code, block, timeout)
+                code = self._wait(code, timeout if block else 0.0)
             if code == 0:
                 self._held = True
                 return True
@@ -77,14 +77,15 @@ class Lock:
         return self._mutex.recovered
 
     def __enter__(self) -> bool:
-        try:
-            if self._trylock() == 0:
-                self._held = True
-                return True
+        try:  # as acquire(), but for the calls that the common case can do without
+            code = self._trylock()
+            if code:
+                self._wait(code, None)
+            self._held = True
         except BaseException:
             self._undo()
             raise
-        return self.acquire()
+        return True
 
     def __exit__(
         self,
@@ -101,10 +102,8 @@ class Lock:
         state = "held here" if self._mutex.mine() else "held" if self.locked() else "free"
         return f"<{type(self).__name__} {state}>"
 
-    def _wait(self, code: int, block: bool, timeout: float | None) -> int:
-        """Return 0 or EBUSY, `timeout` seconds after a trylock that said `code`."""
-        if not block:
-            timeout = 0.0
+    def _wait(self, code: int, timeout: float | None) -> int:
+        """Return 0 or EBUSY, at most `timeout` seconds after a trylock that said `code`."""
         end = None if timeout is None else time.monotonic() + max(0.0, timeout)
         code = self._mutex.lock(code, end)
         if code == errno.EDEADLK:

@@ -1,0 +1,152 @@
+"""A worker of a pool: takes a task, runs its items in order, hands over what they returned.
+
+It may be killed at any instruction, and whoever looks then must be able to tell what it had in
+hand: the task queue has its claim to a task since before the task was taken, and its seat the
+number of the item since before that was begun. It waits for nothing but tasks, and for room.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from multiprocessing.pool import ExceptionWithTraceback, MaybeEncodingError  # type: ignore[attr-defined]
+from typing import Any
+
+from .desk import BORN, ITEM, SINCE, Desk
+from .pickling import dumps, loads
+from .ring import Ring
+
+APPLY, MAP, STARMAP = 0, 1, 2  # what a task does with each of its items
+
+TASK = struct.Struct("=II")  # the first of its items to be run, and the end
+RESULT = struct.Struct("=IIII")  # number of the task, first and end of the items, whether they fail
+LEAVE = b""  # a task: the worker that takes it ends
+
+_HANDOVER = 0.01  # seconds of work after which results are handed over
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a worker is hired for; `timed`: its items have a time limit."""
+
+    initializer: Callable[..., object] | None
+    initargs: tuple[Any, ...]
+    maxtasks: int | None
+    timed: bool
+
+
+def work(seat: int, tasks: Ring, results: Ring, desk: Desk, terms: Terms) -> None:
+    """Be the worker on that seat."""
+    if terms.initializer is not None:
+        terms.initializer(*terms.initargs)
+    worker = Worker(seat, tasks, results, desk)
+    worker.timed = terms.timed
+    desk.words[desk.at(seat, BORN)] = 1
+    done = 0
+    while (terms.maxtasks is None or done < terms.maxtasks) and worker.task():
+        done += 1
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A task as it was taken: run the items from `first` to before `end`."""
+
+    number: int
+    first: int
+    end: int
+    kind: int
+    func: Callable[..., Any]
+    items: Sequence[Any]
+
+
+class Worker:
+    """The loop of a worker, one task at a time."""
+
+    timed = False
+
+    def __init__(self, seat: int, tasks: Ring, results: Ring, desk: Desk) -> None:
+        self._seat, self._tasks, self._results = seat, tasks, results
+        self._words = desk.words
+        self._item, self._since = desk.at(seat, ITEM), desk.at(seat, SINCE)
+        self._runs = {APPLY: self._apply, MAP: self._map, STARMAP: self._starmap}
+
+    def task(self) -> bool:
+        """Take a task and run it; False if it was the word to leave."""
+        tasks, seat = self._tasks, self._seat
+        self._words[self._item] = 0  # first: a claim without an item is to a task not begun
+        data, _ = tasks.take(None, seat) or tasks.get(None, seat)
+        if data == LEAVE:
+            return False
+        first, end = TASK.unpack_from(data)
+        number = tasks.lease(seat) & _NUMBER
+        try:
+            order = Order(number, first, end, *loads(memoryview(data)[TASK.size :]))
+        except Exception as error:  # noqa: BLE001 - whatever the user's classes raise
+            self._hand_over((number, first, end, FAILED), error)
+        else:
+            self._chunk(order)
+        return True
+
+    def _chunk(self, order: Order) -> None:
+        """Run the items in parts that grow while they are quick, so that little is ever in hand."""
+        run, at, shown, size = self._runs[order.kind], order.first, order.first, 1
+        done: list[Any] = []
+        begun = time.monotonic()
+        while at < order.end:
+            part = order.items[at : at + size] if at + size <= order.end else order.items[at : order.end]
+            if self.timed:
+                self._words[self._since] = time.monotonic_ns()
+            try:
+                run(order.func, part, at, done)
+            except Exception as error:  # noqa: BLE001 - the user's
+                at = shown + len(done)
+                if self._hand_over((order.number, shown, at, 0), done):
+                    self._hand_over((order.number, at, order.end, FAILED), _traced(error))
+                return
+            at += len(part)
+            if at == order.end or time.monotonic() - begun > _HANDOVER:
+                if not self._hand_over((order.number, shown, at, 0), done):
+                    return
+                shown, size, begun, done = at, 1, time.monotonic(), []
+            elif not self.timed:
+                size *= 2
+
+    # The word for the item in hand is written by the loops themselves: nothing is cheaper.
+
+    def _map(self, func: Callable[..., Any], part: Sequence[Any], at: int, done: list[Any]) -> None:
+        words, item, append = self._words, self._item, done.append
+        for words[item], given in enumerate(part, at + 1):
+            append(func(given))
+
+    def _starmap(
+        self, func: Callable[..., Any], part: Sequence[Any], at: int, done: list[Any]
+    ) -> None:
+        words, item, append = self._words, self._item, done.append
+        for words[item], given in enumerate(part, at + 1):
+            append(func(*given))
+
+    def _apply(
+        self, func: Callable[..., Any], part: Sequence[Any], at: int, done: list[Any]
+    ) -> None:
+        self._words[self._item] = at + 1
+        for args, kwds in part:
+            done.append(func(*args, **kwds))
+
+    def _hand_over(self, head: tuple[int, int, int, int], what: Any) -> bool:  # noqa: ANN401
+        """Put a result; False, and the failure of all items from there on, if it cannot be put."""
+        number, first, end, _ = head
+        if first == end:
+            return True
+        try:
+            self._results.put(RESULT.pack(*head) + dumps(what))
+        except Exception as error:  # noqa: BLE001 - the user's classes, or no memory
+            wrapped = MaybeEncodingError(error, what[0] if end - first == 1 else what)
+            self._results.put(RESULT.pack(number, first, 0, FAILED) + dumps(wrapped))
+            return False
+        return True
+
+
+def _traced(error: Exception) -> ExceptionWithTraceback:
+    return ExceptionWithTraceback(error, error.__traceback__)
