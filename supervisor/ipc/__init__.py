@@ -8,12 +8,27 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .crash import TaskCrashed, TaskTimeout
     from .filelock import FileLock
     from .lock import Lock, RLock
+    from .pool import Pool
+    from .process import Process
     from .queue import JoinableQueue, Queue, SimpleQueue
     from .relay import RelayQueue
 
-__all__ = ["FileLock", "JoinableQueue", "Lock", "Queue", "RLock", "RelayQueue", "SimpleQueue"]
+__all__ = [
+    "FileLock",
+    "JoinableQueue",
+    "Lock",
+    "Pool",
+    "Process",
+    "Queue",
+    "RLock",
+    "RelayQueue",
+    "SimpleQueue",
+    "TaskCrashed",
+    "TaskTimeout",
+]
 
 
 def __getattr__(name: str) -> object:
@@ -21,6 +36,10 @@ def __getattr__(name: str) -> object:
         "FileLock": "filelock",
         "Lock": "lock",
         "RLock": "lock",
+        "Pool": "pool",
+        "TaskCrashed": "crash",
+        "TaskTimeout": "crash",
+        "Process": "process",
         "JoinableQueue": "queue",
         "Queue": "queue",
         "SimpleQueue": "queue",

@@ -26,7 +26,7 @@ class Death:
         return signal.Signals(number) if number in signal.valid_signals() else None
 
 
-class TaskCrashed(ProcessError):
+class TaskCrashed(ProcessError):  # noqa: N818 - as TimeoutExpired is no TimeoutExpiredError
     """The worker that ran the task died, and the task may not run again.
 
     `signal` is what killed it (None: it exited), `exitcode` is as subprocess has it, `attempts` is
@@ -44,5 +44,5 @@ class TaskCrashed(ProcessError):
         return str(self.args[0])
 
 
-class TaskTimeout(TaskCrashed):  # noqa: N818 - named after what has crashed
+class TaskTimeout(TaskCrashed):
     """The task ran for longer than `task_timeout`, and its worker was killed."""

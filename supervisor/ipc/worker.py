@@ -21,9 +21,11 @@ from .ring import Ring
 APPLY, MAP, STARMAP = 0, 1, 2  # what a task does with each of its items
 
 TASK = struct.Struct("=II")  # the first of its items to be run, and the end
-RESULT = struct.Struct("=IIII")  # number of the task, first and end of the items, whether they fail
+RESULT = struct.Struct("=IIII")  # number of the task; first and end of the items; FAILED or 0
+FAILED = 1  # what follows is the error of all items of the task from the first one on
 LEAVE = b""  # a task: the worker that takes it ends
 
+_NUMBER = (1 << 32) - 1
 _HANDOVER = 0.01  # seconds of work after which results are handed over
 
 
@@ -95,7 +97,11 @@ class Worker:
         done: list[Any] = []
         begun = time.monotonic()
         while at < order.end:
-            part = order.items[at : at + size] if at + size <= order.end else order.items[at : order.end]
+            part = (
+                order.items[at : at + size]
+                if at + size <= order.end
+                else order.items[at : order.end]
+            )
             if self.timed:
                 self._words[self._since] = time.monotonic_ns()
             try:
@@ -135,15 +141,21 @@ class Worker:
             done.append(func(*args, **kwds))
 
     def _hand_over(self, head: tuple[int, int, int, int], what: Any) -> bool:  # noqa: ANN401
-        """Put a result; False, and the failure of all items from there on, if it cannot be put."""
-        number, first, end, _ = head
+        """Put what the items returned, or why all from the first on fail.
+
+        False if it cannot be put: then that has been put instead.
+        """
+        number, first, end, failed = head
         if first == end:
             return True
+        value = what[0] if not failed and end - first == 1 else what
         try:
-            self._results.put(RESULT.pack(*head) + dumps(what))
+            data = dumps(what)
+            value = f"{len(data)} bytes of pickle"
+            self._results.put(RESULT.pack(*head) + data)
         except Exception as error:  # noqa: BLE001 - the user's classes, or no memory
-            wrapped = MaybeEncodingError(error, what[0] if end - first == 1 else what)
-            self._results.put(RESULT.pack(number, first, 0, FAILED) + dumps(wrapped))
+            wrapped = MaybeEncodingError(error, value)
+            self._results.put(RESULT.pack(number, first, end, FAILED) + dumps(wrapped))
             return False
         return True
 

@@ -1,0 +1,250 @@
+"""Tasks on their way: into the ring, in a worker's hand, and back as results.
+
+Whoever submits a task puts it into the ring himself and never waits; what finds no room is put in
+by the manager later, in order. Each message of the ring has a number, and what is in flight is
+known by it before a worker can see it. A death is judged by what stands in shared memory then:
+which messages have been taken, which of them each worker claims, and which item it had begun.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from dataclasses import dataclass, replace
+from queue import Empty, Full
+from typing import Any, Protocol
+
+from .crash import Death, TaskCrashed, TaskTimeout
+from .desk import ITEM, Desk
+from .ledger import COUNT, TAIL
+from .memory import Flag
+from .pickling import loads
+from .ring import Ring
+from .worker import FAILED, LEAVE, RESULT, TASK
+
+_NBYTES = 1 << 30
+_BATCH = 256  # results taken at once
+_IN_VAIN = 3  # times a task may be taken without one of its items being begun
+
+
+class Job(Protocol):
+    """Who waits for the items of a task. Places are counted over all items of the job."""
+
+    def returned(self, at: int, values: list[Any]) -> None:
+        """Take what items returned."""
+
+    def failed(self, at: int, count: int, error: BaseException) -> None:
+        """Take the error of items."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """The items from `first` to before `end` of those in `data`, which begin at `base` in the job.
+
+    `attempts` is how often the first of them was begun, `in_vain` how often none was.
+    """
+
+    job: Job
+    base: int
+    data: bytes | memoryview
+    end: int
+    first: int = 0
+    attempts: int = 0
+    in_vain: int = 0
+
+    def fail(self, first: int, error: BaseException) -> None:
+        """Fail all items from that one on."""
+        self.job.failed(self.base + first, self.end - first, error)
+
+
+@dataclass(frozen=True, slots=True)
+class Hand:
+    """What a dead worker had in hand: a task by its number, and an item of it, from 1 (0: none)."""
+
+    number: int
+    item: int
+
+
+class Flight:
+    """What is in flight between a pool and its workers on so many seats."""
+
+    def __init__(self, seats: int, max_retries: int) -> None:
+        self.tasks, self.results = Ring(0, _NBYTES, seats), Ring(0, _NBYTES)
+        self.desk = Desk(seats)
+        self.wake = Flag(up=False)  # the manager
+        self.space = threading.Event()  # set while no task waits for room
+        self.space.set()
+        self._seats, self._max_retries = seats, max_retries
+        self._pending: dict[int, Task] = {}
+        self._waiting: deque[Task] = deque()
+        self._putting = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._pending) + len(self._waiting)
+
+    def submit(self, task: Task) -> None:
+        """Send a task on its way. Never waits; what cannot be sent fails."""
+        if self._waiting or not self._putting.acquire(blocking=False):
+            self._wait(task)
+            return
+        try:
+            if not self._offered(task):
+                self._wait(task)
+        finally:
+            self._putting.release()
+
+    def _wait(self, task: Task) -> None:
+        self.space.clear()
+        self._waiting.append(task)
+        self.wake.up()
+
+    def _offered(self, task: Task, *, ask: bool = False) -> bool:
+        """Put a task into the ring if there is room; if `ask`, see to it that room is told."""
+        ring = self.tasks
+        number = (ring.words[TAIL] >> 32) + 1 & COUNT  # nobody else puts anything there
+        self._pending[number] = task
+        try:
+            message = TASK.pack(task.first, task.end) + task.data
+            if ring.offer(message, 0, None) or (ask and ring.put(message, 0, 0.0)):
+                return True
+            del self._pending[number]
+        except Full:
+            del self._pending[number]
+        except Exception as error:  # noqa: BLE001 - too large, or no memory
+            del self._pending[number]
+            task.fail(task.first, error)
+            return True
+        except BaseException:
+            if ring.words[TAIL] >> 32 != number:
+                self._pending.pop(number, None)
+            raise
+        return False
+
+    def push(self) -> bool:
+        """Put in what has waited for room; True if something still does. By the manager only."""
+        if self._waiting:
+            with self._putting:
+                while self._waiting:
+                    if not self._offered(self._waiting[0], ask=True):
+                        return True
+                    self._waiting.popleft()
+        self.space.set()
+        return False
+
+    def dismiss(self, workers: int) -> None:
+        """Tell so many workers to leave."""
+        for _ in range(workers):
+            self.tasks.put(LEAVE)
+
+    def land(self) -> int:
+        """Hand some of the results that have come to their jobs; return how many. Manager only."""
+        try:
+            found = self.results.when_some(self._some_results, 0.0)
+        except Empty:
+            return 0
+        for data, _ in found:
+            self._landed(data)
+        return len(found)
+
+    def _some_results(self, limit: float | None) -> list[tuple[bytes, int]] | None:
+        return self.results.take_many(limit, _BATCH)
+
+    def land_all(self) -> None:
+        """Hand all results that have come by now to their jobs. By the manager only."""
+        left = self.results.count()
+        while left > 0:
+            left -= self.land()
+
+    def _landed(self, data: bytes) -> None:
+        number, first, end, failed = RESULT.unpack_from(data)
+        task = self._pending.get(number)
+        if task is None:  # its worker was judged dead, or the pool has been ended
+            return
+        try:
+            what = loads(memoryview(data)[RESULT.size :])
+        except Exception as error:  # noqa: BLE001 - whatever the user's classes raise
+            failed, what = FAILED, error
+        if failed:
+            del self._pending[number]
+            task.fail(first, what)
+        else:
+            if end == task.end:
+                del self._pending[number]
+            else:
+                self._pending[number] = replace(task, first=end, attempts=0)
+            task.job.returned(task.base + first, what)
+
+    def hand(self, seat: int) -> Hand | None:
+        """Return what a dead worker has in hand, if it has taken something; leave its seat clear.
+
+        A claim to a message that was not taken is void; and somebody else may have taken it since.
+        Ask before its results are landed: who took a message claims it until its result is there.
+        """
+        taken = self.tasks.taken()
+        claims = [self.tasks.lease(each) for each in range(self._seats)]
+        claim, item = claims[seat], self.desk.read(seat, ITEM)
+        self.tasks.clear(seat)
+        self.desk.clear(seat)
+        void = (taken - claim) & COUNT > COUNT >> 1
+        if not claim or void or claims.count(claim) > 1:
+            return None
+        return Hand(claim & COUNT, item)
+
+    def judge(self, hand: Hand, death: Death, overdue: Hand | None) -> None:
+        """Let run again, or fail, what a worker had in hand: all its results have landed.
+
+        `overdue`: what it was killed for, if it was killed for running too long.
+        """
+        task = self._pending.pop(hand.number, None)
+        if task is None:
+            return
+        item = hand.item - 1
+        if item < task.first:
+            self._not_begun(task, hand, death)
+            return
+        if item > task.first:  # they had returned, but what they returned is lost
+            self.submit(replace(task, end=item, in_vain=0))
+        if item + 1 < task.end:
+            self.submit(replace(task, first=item + 1, attempts=0, in_vain=0))
+        alone = replace(task, first=item, end=item + 1, in_vain=0)
+        attempts = task.attempts if item == task.first else 0
+        if overdue is not None and overdue != hand:  # begun in the instant before it was killed
+            self.submit(replace(alone, attempts=attempts))
+        elif attempts < self._max_retries:
+            self.submit(replace(alone, attempts=attempts + 1))
+        else:
+            alone.fail(item, _crash(death, attempts + 1, timeout=overdue is not None))
+
+    def _not_begun(self, task: Task, hand: Hand, death: Death) -> None:
+        in_vain = 0 if hand.item else task.in_vain + 1
+        if in_vain <= _IN_VAIN:
+            self.submit(replace(task, in_vain=in_vain))
+            return
+        text = f"{death} before it could begin the task, {in_vain} times"
+        task.fail(task.first, TaskCrashed(text, death, 0))
+
+    def claim(self, seat: int) -> Hand:
+        """Return what the living worker on that seat claims and does, at some instant."""
+        return Hand(self.tasks.lease(seat) & COUNT, self.desk.read(seat, ITEM))
+
+    def underway(self, number: int) -> bool:
+        """Tell whether a task has been sent and not come back."""
+        return number in self._pending
+
+    def abandon(self, error: BaseException) -> None:
+        """Fail all that is in flight. By the manager only."""
+        with self._putting:
+            tasks = [*self._pending.values(), *self._waiting]
+            self._pending.clear()
+            self._waiting.clear()
+        for task in tasks:
+            task.fail(task.first, error)
+        self.space.set()
+
+
+def _crash(death: Death, attempts: int, *, timeout: bool) -> TaskCrashed:
+    again = f", at attempt {attempts}" if attempts > 1 else ""
+    if timeout:
+        text = f"the task ran for longer than it may, and was killed{again}"
+        return TaskTimeout(text, death, attempts)
+    return TaskCrashed(f"{death} while it ran the task{again}", death, attempts)
