@@ -87,14 +87,14 @@ class Pool(multiprocessing.pool.Pool):
         """Return func(*args, **kwds), called by a worker."""
         return self.apply_async(func, args, kwds).get()
 
-    def apply_async(
+    def apply_async(  # type: ignore[override] # theirs is generic
         self,
         func: Callable[..., Any],
         args: Iterable[Any] = (),
         kwds: Mapping[str, Any] | None = None,
         callback: Callback = None,
         error_callback: Callback = None,
-    ) -> AsyncResult:  # type: ignore[override] # theirs is generic
+    ) -> AsyncResult:
         """Have func(*args, **kwds) called by a worker; return where its result will be."""
         self._check_running()
         manager = self._manager
