@@ -27,12 +27,12 @@ from .ledger import (
     BASE,
     COUNT,
     HEAD,
-    JOURNAL,
     LEASE,
     MASK,
-    NEED,
+    MOVED,
     PLACE,
     RESERVED,
+    STATE,
     STEP,
     TAIL,
     WARM,
@@ -90,9 +90,12 @@ def under(mutex: SharedMutex, act: Callable[[], T], limit: float | None) -> T:
         mutex.abandon()
         raise
     try:
-        return act()
-    finally:
+        result = act()
+        mutex.unlock()
+    except BaseException:
         mutex.abandon()
+        raise
+    return result
 
 
 class Gate(Ledger):
@@ -124,6 +127,7 @@ class Gate(Ledger):
         self._enter_put, self._leave_put = producers.trylock, producers.unlock
         self._enter_get, self._leave_get = consumers.trylock, consumers.unlock
         self.some, self.room = some, room
+        self._near = min(WARM, self.cap)
 
     def __getstate__(self) -> tuple[Any, ...]:
         both = self.producers, self.consumers
@@ -140,24 +144,27 @@ class Gate(Ledger):
         return self.producers.recovered + self.consumers.recovered
 
     def offer(self, data: bytes | memoryview, tag: int, limit: float | None) -> int:
-        """Put a message if there is room; return its number, or 0.
+        """Put a message if there is room; return the new TAIL, which is not 0, or 0.
 
         `limit` is how long to wait for the mutex, in seconds; BusyError after that. MemoryError
         and OSError if no pages can be had for it.
         """
         words = self.words
         size = len(data)
+        need = (size + 15) >> 3
         try:
             if code := self._enter_put():
                 _wait(self.producers, code, limit)
             tail, head = words[TAIL], words[HEAD]
-            place = self._room(tail, head, (size + 15) >> 3)
-            if place < 0:
-                self._leave_put()
-                return 0
-            end = place + ((size + 15) >> 3)
-            if end > words[RESERVED]:
-                self.reserve(end)
+            place, move = tail & PLACE, need + STEP
+            if self.maxsize or words[STATE] or not head & PLACE <= place < self._near - need:
+                if (at := self._room(tail, head, need)) < 0:
+                    self._leave_put()
+                    return 0
+                move += at - place
+                place = at
+            if place + need > words[RESERVED]:
+                self.reserve(place + need)
             words[BASE + place] = size | tag
             at = (BASE + place + 1) << 3
             self.map[at : at + size] = data
@@ -165,24 +172,21 @@ class Gate(Ledger):
                 self.some.up()
             if not self.ordered:
                 _order()
-            words[TAIL] = tail = (tail - (tail & PLACE) + STEP) & MASK | end
+            words[TAIL] = tail = (tail + move) & MASK  # accepted
             self._leave_put()
         except ReenteredError:
             raise
         except BaseException:
             self.producers.abandon()
             raise
-        return tail >> 32 | CLAIM
+        return tail
 
     def _room(self, tail: int, head: int, need: int) -> int:
         """Return the place for a message of so many words, -1: none, or a move to be completed."""
         most = self.maxsize
-        if (most and ((tail >> 32) - (head >> 32)) & COUNT >= most) or self.words[JOURNAL]:
+        if (most and ((tail >> 32) - (head >> 32)) & COUNT >= most) or self.words[STATE] & MOVED:
             return -1
-        place = tail & PLACE
-        if head & PLACE <= place < WARM and place + need < self.cap:
-            return place
-        return self.placed(place, head & PLACE, need)
+        return self.placed(tail & PLACE, head & PLACE, need)
 
     def take(self, limit: float | None, slot: int | None = None) -> tuple[bytes, int] | None:
         """Take a message with its tag if there is one. `limit` and BusyError as for offer()."""
@@ -190,19 +194,27 @@ class Gate(Ledger):
         try:
             if code := self._enter_get():
                 _wait(self.consumers, code, limit)
-            head, tail = words[HEAD], words[TAIL]
-            if head == tail or words[JOURNAL]:
+            head, tail, state = words[HEAD], words[TAIL], words[STATE]
+            if head == tail or state & MOVED:
                 self._leave_get()
                 return None
-            data, length, end = self._read(head & PLACE)
-            number = (head >> 32) + 1 & COUNT
+            place = head & PLACE
+            if not self.ordered:
+                _order()
+            if (length := words[BASE + place]) == WRAP:
+                head -= place
+                place, length = 0, words[BASE]
+            size = length & _LENGTH
+            at = (BASE + place + 1) << 3
+            data = self.map[at : at + size]
+            head = (head + STEP + ((size + 15) >> 3)) & MASK
             if slot is not None:
-                words[LEASE + slot] = number | CLAIM
-            if words[NEED] or ((tail >> 32) - (head >> 32)) & COUNT == self.maxsize:
+                words[LEASE + slot] = head >> 32 | CLAIM
+            if state or self.maxsize:
                 self._announce()
             if not self.ordered:
                 _order()
-            words[HEAD] = number << 32 | end
+            words[HEAD] = head  # taken
             self._leave_get()
         except ReenteredError:
             raise
@@ -224,8 +236,12 @@ class Gate(Ledger):
         return self.map[at : at + size], length, place + ((size + 15) >> 3)
 
     def _announce(self) -> None:
-        self.room.up()  # before the word is cleared, and both before the store to HEAD
-        self.words[NEED] = 0
+        """Put `room` up if somebody may wait for it; before the store to HEAD."""
+        words = self.words
+        full = ((words[TAIL] >> 32) - (words[HEAD] >> 32)) & COUNT == self.maxsize
+        if words[STATE] or full:
+            self.room.up()  # before the word is cleared, lest a death in between be its loss
+            words[STATE] = 0
 
     def take_many(self, limit: float | None, most: int) -> list[tuple[bytes, int]] | None:
         """Take up to `most` messages with one store; None if there is none. As take()."""
@@ -234,15 +250,14 @@ class Gate(Ledger):
     def _taken(self, most: int) -> list[tuple[bytes, int]] | None:
         words = self.words
         head, tail = words[HEAD], words[TAIL]
-        if head == tail or words[JOURNAL]:
+        if head == tail or words[STATE] & MOVED:
             return None
         found: list[tuple[bytes, int]] = []
         while head != tail and len(found) < most:
             data, length, end = self._read(head & PLACE)
             found.append((data, length & RAW))
             head = ((head >> 32) + 1 & COUNT) << 32 | end
-        if words[NEED] or self.maxsize:
-            self._announce()
+        self._announce()
         if not self.ordered:
             _order()
         words[HEAD] = head
@@ -254,7 +269,7 @@ class Gate(Ledger):
 
     def _seen(self) -> tuple[bytes, int] | None:
         head = self.words[HEAD]
-        if head == self.words[TAIL] or self.words[JOURNAL]:
+        if head == self.words[TAIL] or self.words[STATE] & MOVED:
             return None
         data, length, _ = self._read(head & PLACE)
         return data, length & RAW

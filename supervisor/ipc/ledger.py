@@ -10,12 +10,13 @@ from __future__ import annotations
 from .memory import PAGE, Memory
 
 TAIL, HEAD = 32, 40  # words: count << 32 | place; in cache lines of their own
-NEED = 48  # a producer waits for bytes, not for a number of messages
+STATE = 48  # NEED and MOVED, changed under the consumers' mutex
 DONE = 49  # how many messages are done with, as task_done() has it
 RESERVED = 50  # so many words of the ring have pages
 TURN = 51  # the place from which the tail last turned back to 0
-JOURNAL = 56  # 1: the move in the next four words must be completed
-_J_TAIL, _J_HEAD, _J_AT, _J_WORD, _SCRATCH = 57, 58, 59, 60, 61
+NEED = 1  # a producer waits for bytes, not for a number of messages
+MOVED = 2  # the move in the next words is to be completed
+_J_TAIL, _J_HEAD, _J_AT, _J_WORD, _SCRATCH = 56, 57, 58, 59, 60
 LEASE = 64  # a word for each slot
 BASE = 1024
 SLOTS = BASE - LEASE  # at most
@@ -26,7 +27,7 @@ STEP = 1 << 32
 WRAP = MASK  # instead of a length: the next message is at place 0
 
 WARM = 1 << 20  # words that may stay in use; beyond, the ring turns back early if there is room
-_FAR = 1 << 15  # words after which an empty ring begins anew
+FAR = 1 << 15  # words after which an empty ring begins anew
 _GROWTH = 1 << 17  # words reserved at once, at most, beyond what is needed
 _LEAST = 1 << 16  # bytes of a ring
 _MOST = 8 << 32  # bytes: as far as a place reaches
@@ -117,27 +118,23 @@ class Ledger:
     def complete(self) -> None:
         """Complete the move that is written down, if there is one. Under both mutexes."""
         words = self.words
-        if words[JOURNAL]:
+        if words[STATE] & MOVED:
             words[words[_J_AT]] = words[_J_WORD]
             words[TAIL], words[HEAD] = words[_J_TAIL], words[_J_HEAD]
-            words[JOURNAL] = 0
+            words[STATE] &= ~MOVED & MASK
 
     def _move(self, tail: int, head: int, at: int, word: int) -> None:
         words = self.words
         words[_J_TAIL], words[_J_HEAD], words[_J_AT], words[_J_WORD] = tail, head, at, word
-        words[JOURNAL] = 1
+        words[STATE] |= MOVED
         self.complete()
 
     def rewind(self) -> None:
         """Begin anew at place 0; the ring is empty. Under both mutexes."""
         start = self.words[TAIL] & ~PLACE
         self._move(start, start, _SCRATCH, 0)
-        self._trim(WARM)
-
-    def rewind_if_far(self) -> None:
-        """Begin anew if the places in use have gone cold. As rewind()."""
-        if self.words[TAIL] & PLACE > _FAR:
-            self.rewind()
+        if self.words[RESERVED] > 2 * WARM:
+            self._trim(WARM)
 
     def straighten(self, need: int) -> bool:
         """Make room of so many words by moving what stands before the head behind it all.

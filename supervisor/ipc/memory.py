@@ -103,7 +103,11 @@ class Flag:
     """An eventfd: it is up or down, and can be waited for by poll and its kin."""
 
     def __init__(self, *, up: bool) -> None:
-        self.fd = os.eventfd(int(up), os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._use(os.eventfd(int(up), os.EFD_NONBLOCK | os.EFD_CLOEXEC))
+
+    def _use(self, fd: int) -> None:
+        self.fd = fd
+        self._polls: list[select.poll] = []  # those not in use; each serves one thread at a time
 
     def fileno(self) -> int:
         """Return a descriptor that is readable while the flag is up."""
@@ -115,20 +119,28 @@ class Flag:
 
     def down(self) -> None:
         """Take it down; if it is down, it stays so."""
-        with contextlib.suppress(BlockingIOError):
+        try:  # noqa: SIM105 - it costs more than the call
             os.eventfd_read(self.fd)
+        except BlockingIOError:
+            pass
 
     def wait(self, limit: float | None) -> bool:
         """Tell whether it was up within `limit` seconds (None: for ever)."""
+        poll = self._polls.pop() if self._polls else self._poll()
+        ready = poll.poll(None if limit is None else max(0.0, limit) * 1000)
+        self._polls.append(poll)
+        return bool(ready)
+
+    def _poll(self) -> select.poll:
         poll = select.poll()
         poll.register(self.fd, select.POLLIN)
-        return bool(poll.poll(None if limit is None else max(0.0, limit) * 1000))
+        return poll
 
     def __getstate__(self) -> Any:  # noqa: ANN401 - a private class of multiprocessing's
         return DupFd(self.fd)
 
     def __setstate__(self, sent: Any) -> None:  # noqa: ANN401
-        self.fd = inherited(sent)
+        self._use(inherited(sent))
 
     def __del__(self) -> None:
         with contextlib.suppress(AttributeError, OSError):

@@ -7,24 +7,31 @@ kernel pipe, no thread and no name takes part.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from queue import Empty, Full
 from typing import TypeVar
 
-from .gate import BusyError, Gate, under
-from .ledger import COUNT, DONE, HEAD, JOURNAL, NEED, TAIL
-from .mutex import spins
+from .gate import CLAIM, BusyError, Gate, under
+from .ledger import COUNT, DONE, FAR, HEAD, MOVED, NEED, PLACE, RESERVED, STATE, TAIL, WARM
+from .memory import Flag
+from .mutex import SharedMutex, spins
 
 T = TypeVar("T")
 
 _LOOKS = 150  # at the ring before sleeping: some 9 us, in which most answers come
+_VAIN = 4  # after so many looks in vain there are none, until the count reaches _AGAIN
+_AGAIN = 64
+_YIELDS = 4
 
 
 class Ring(Gate):
     """A Gate at which one waits. Whoever holds one may be forked, or send it while spawning."""
 
-    _looks = spins(_LOOKS)
+    def _use(self, producers: SharedMutex, consumers: SharedMutex, some: Flag, room: Flag) -> None:
+        super()._use(producers, consumers, some, room)
+        self._looks, self._vain = spins(_LOOKS), 0
 
     def put(self, data: bytes | memoryview, tag: int = 0, limit: float | None = None) -> int:
         """Put a message, waiting for room at most `limit` seconds (None: for ever).
@@ -37,7 +44,7 @@ class Ring(Gate):
             raise ValueError(f"cannot put {len(data)} bytes into a queue of {self.cap * 8 - 16}")
         end = _end(limit)
         try:
-            while not (number := self.offer(data, tag, limit)):
+            while not (tail := self.offer(data, tag, limit)):
                 if self._left(limit) or not self._both(lambda: self._full(need), limit):
                     continue
                 limit = _rest(end)
@@ -46,7 +53,7 @@ class Ring(Gate):
                 self.room.wait(limit)
         except BusyError:
             raise Full from None
-        return number
+        return tail >> 32 | CLAIM
 
     def get(self, limit: float | None, slot: int | None = None) -> tuple[bytes, int]:
         """Take a message with its tag, waiting at most `limit` seconds; Empty after that."""
@@ -62,7 +69,8 @@ class Ring(Gate):
                 limit = _rest(end)
                 if limit == 0:
                     raise Empty
-                self.some.wait(limit)
+                if self.some.wait(limit):
+                    self._yields()
         except BusyError:
             raise Empty from None
         return found
@@ -71,32 +79,47 @@ class Ring(Gate):
         return under(self.consumers, lambda: under(self.producers, act, limit), limit)
 
     def _came(self, limit: float | None) -> bool:
-        """Look for a while whether a message comes."""
+        """Look for a while whether a message comes: but seldom, where that has not helped lately.
+
+        It does not help where the other side has no CPU of its own.
+        """
+        if limit == 0 or self._vain > _VAIN:
+            self._vain = (self._vain + 1) % _AGAIN
+            return False
         words = self.words
-        if limit != 0:
-            for _ in range(self._looks):
-                if words[TAIL] != words[HEAD]:
-                    return not words[JOURNAL]
+        for _ in range(self._looks):
+            if words[TAIL] != words[HEAD]:
+                self._vain = 0
+                return not words[STATE] & MOVED
+        self._vain += 1
         return False
 
     def _left(self, limit: float | None) -> bool:
         """Look for a while whether a message is taken."""
         words = self.words
         head = words[HEAD]
-        if limit != 0:
-            for _ in range(self._looks):
-                if words[HEAD] != head:
-                    return not words[JOURNAL]
-        return False
+        if limit == 0 or words[STATE] & MOVED:
+            return False
+        return any(words[HEAD] != head for _ in range(self._looks))
+
+    def _yields(self) -> None:
+        """Let a producer go on who was interrupted between his signal and his store."""
+        words = self.words
+        for _ in range(_YIELDS):
+            if words[TAIL] != words[HEAD]:
+                return
+            os.sched_yield()
 
     def _empty(self) -> bool:
         """Tell whether it is empty, and take `some` down then. Under both mutexes."""
-        self.complete()
         words = self.words
+        if words[STATE] & MOVED:
+            self.complete()
         if words[TAIL] != words[HEAD]:
             return False
         self.some.down()
-        self.rewind_if_far()
+        if words[TAIL] & PLACE > FAR or words[RESERVED] > 2 * WARM:
+            self.rewind()
         return True
 
     def _full(self, need: int) -> bool:
@@ -110,7 +133,7 @@ class Ring(Gate):
             self.rewind()
         if self.fits(need) or self.straighten(need):
             return False
-        words[NEED] = 1  # before: from here on, the next who takes something puts it up
+        words[STATE] |= NEED  # before: from here on, the next who takes something puts it up
         self.room.down()
         return True
 

@@ -6,7 +6,7 @@ import pytest
 
 from supervisor.ipc import JoinableQueue, Lock, Queue, RLock
 from supervisor.ipc.flock import FlockMutex
-from supervisor.ipc.gate import Gate
+from supervisor.ipc.gate import CLAIM, Gate
 from supervisor.ipc.ledger import BASE, PLACE, TAIL, TURN, WRAP
 from tests.ipc.deaths import LIMIT, each_bytecode, ended, forked
 
@@ -226,7 +226,7 @@ def test_a_worker_that_dies_anywhere_in_task_done_counts_it_or_not():
 
 def test_a_slot_tells_what_its_consumer_had_in_hand_wherever_that_died():
     gate = Gate(0, 1 << 16, slots=3)
-    number = gate.offer(b"task", 0, 0.0)
+    number = gate.offer(b"task", 0, 0.0) >> 32 | CLAIM
     crashes = 0
     for _ in each_bytecode(lambda: gate.take(None, slot=2)):
         assert gate.lease(2) in (0, number)
@@ -235,5 +235,5 @@ def test_a_slot_tells_what_its_consumer_had_in_hand_wherever_that_died():
         crashes += crashed
         gate.clear(2)
         gate.take(0.0)
-        number = gate.offer(b"task", 0, 0.0)
+        number = gate.offer(b"task", 0, 0.0) >> 32 | CLAIM
     assert crashes
