@@ -7,7 +7,6 @@ of its sources when it is asked, so that a reducer registered later is honoured 
 from __future__ import annotations
 
 import copyreg
-import io
 import pickle
 from collections.abc import Callable
 from multiprocessing.reduction import ForkingPickler
@@ -31,15 +30,37 @@ class _Reducers(dict[type, Reducer]):
         return reducer
 
 
+class _Dumper:
+    """A pickler that is used again and again: to make one costs more than most messages."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self.write = self._pieces.append  # what the pickler calls, with more or less of a message
+        self._pickler = pickle.Pickler(self, pickle.HIGHEST_PROTOCOL)
+        self._pickler.dispatch_table = _REDUCERS
+
+    def dump(self, obj: object) -> bytes:
+        pieces = self._pieces
+        try:
+            self._pickler.dump(obj)
+            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        finally:
+            pieces.clear()
+            self._pickler.clear_memo()  # which holds on to what has been pickled
+
+
 _REDUCERS = _Reducers()
+_IDLE: list[_Dumper] = []  # each is used by one call at a time: by threads, or from within another
 
 
-def dumps(obj: object) -> bytes | memoryview:
+def dumps(obj: object) -> bytes:
     """Return the pickle of an object; whatever its pickling raises is raised here."""
     if type(obj) in _PLAIN:
         return pickle.dumps(obj, pickle.HIGHEST_PROTOCOL)
-    buffer = io.BytesIO()
-    pickler = pickle.Pickler(buffer, pickle.HIGHEST_PROTOCOL)
-    pickler.dispatch_table = _REDUCERS
-    pickler.dump(obj)
-    return buffer.getbuffer()
+    try:
+        dumper = _IDLE.pop()
+    except IndexError:
+        dumper = _Dumper()
+    data = dumper.dump(obj)
+    _IDLE.append(dumper)
+    return data
