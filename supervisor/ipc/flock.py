@@ -2,7 +2,9 @@
 
 The kernel takes it from whoever dies, as it does with every flock; a mark in shared memory, which
 a holder leaves when it does not come to its end, tells the next one. Each acquisition opens the
-memory anew, because a descriptor shared over a fork would share the lock as well.
+memory anew, because a descriptor shared over a fork would share the lock as well. What a thread
+leaves behind that ends, or whose signal handler raises in the middle, is kept from the others of
+its process.
 """
 
 from __future__ import annotations
