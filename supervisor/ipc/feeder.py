@@ -13,8 +13,7 @@ from itertools import islice
 from queue import SimpleQueue
 from typing import Any, Protocol
 
-from .flight import Flight, Job, Task
-from .pickling import dumps
+from .flight import Call, Flight, Job, Task
 
 
 class Fed(Job, Protocol):
@@ -76,9 +75,10 @@ class Feeder:
         """Submit a batch; if not `patient`, without waiting for room."""
         base = 0
         try:
+            call = Call.of(batch.kind, batch.func)
             items = iter(batch.items)
             while (part := tuple(islice(items, batch.size))) and not self.over:
-                self._send(batch, base, part)
+                self._send(batch.job, call, base, part)
                 base += len(part)
                 if patient:
                     self._flight.space.wait()
@@ -91,13 +91,13 @@ class Feeder:
             if not self.over:
                 batch.job.complete(base)
 
-    def _send(self, batch: Batch, base: int, part: tuple[Any, ...]) -> None:
+    def _send(self, job: Fed, call: Call, base: int, part: tuple[Any, ...]) -> None:
         try:
-            data = dumps((batch.kind, batch.func, part))
+            data = call.packed(part)
         except Exception as error:  # noqa: BLE001 - the user's classes: their error is the answer
-            batch.job.failed(base, len(part), error)
+            job.failed(base, len(part), error)
         else:
-            self._flight.submit(Task(batch.job, base, data, len(part)))
+            self._flight.submit(Task(job, base, call, data, len(part)))
 
     def end(self) -> None:
         """Feed no more; the thread ends when its iterable lets it."""

@@ -10,21 +10,24 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from queue import Empty, Full
-from typing import Any, Protocol
+from types import BuiltinFunctionType, FunctionType
+from typing import Any, NamedTuple, Protocol
 
 from .crash import Death, TaskCrashed, TaskTimeout
 from .desk import ITEM, Desk
 from .ledger import COUNT, TAIL
 from .memory import Flag
-from .pickling import loads
+from .pickling import dumps, loads
 from .ring import Ring
-from .worker import FAILED, LEAVE, RESULT, TASK
+from .worker import FAILED, LARGE, LEAVE, RESULT, TASK
 
 _NBYTES = 1 << 30
 _BATCH = 256  # results taken at once
 _IN_VAIN = 3  # times a task may be taken without one of its items being begun
+_NAMED = frozenset({FunctionType, BuiltinFunctionType, type})  # pickled by name alone
 
 
 class Job(Protocol):
@@ -37,8 +40,27 @@ class Job(Protocol):
         """Take the error of items."""
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Call(NamedTuple):
+    """What is done with the items of a task: a kind, and the function by its name, if it has one.
+
+    Without a name the function is pickled with the items, which may have much in common with it.
+    """
+
+    kind: int
+    name: bytes
+    func: Callable[..., Any]
+
+    @classmethod
+    def of(cls, kind: int, func: Callable[..., Any]) -> Call:
+        """Return the call of a function; whatever its pickling raises is raised here."""
+        return cls(kind, dumps(func) if type(func) in _NAMED else b"", func)
+
+    def packed(self, items: tuple[Any, ...]) -> bytes:
+        """Return what a worker needs beside the name."""
+        return dumps(items if self.name else (self.func, items))
+
+
+class Task(NamedTuple):
     """The items from `first` to before `end` of those in `data`, which begin at `base` in the job.
 
     `attempts` is how often the first of them was begun, `in_vain` how often none was.
@@ -46,11 +68,17 @@ class Task:
 
     job: Job
     base: int
-    data: bytes | memoryview
+    call: Call
+    data: bytes
     end: int
     first: int = 0
     attempts: int = 0
     in_vain: int = 0
+
+    def message(self) -> bytes:
+        """Return it as a worker takes it."""
+        kind, name, _ = self.call
+        return b"".join((TASK.pack(self.first, self.end, kind, len(name)), name, self.data))
 
     def fail(self, first: int, error: BaseException) -> None:
         """Fail all items from that one on."""
@@ -104,7 +132,7 @@ class Flight:
         number = (ring.words[TAIL] >> 32) + 1 & COUNT  # nobody else puts anything there
         self._pending[number] = task
         try:
-            message = TASK.pack(task.first, task.end) + task.data
+            message = task.message()
             if ring.offer(message, 0, None) or (ask and ring.put(message, 0, 0.0)):
                 return True
             del self._pending[number]
@@ -161,7 +189,9 @@ class Flight:
         if task is None:  # its worker was judged dead, or the pool has been ended
             return
         try:
-            what = loads(memoryview(data)[RESULT.size :])
+            what = loads(
+                data[RESULT.size :] if len(data) < LARGE else memoryview(data)[RESULT.size :]
+            )
         except Exception as error:  # noqa: BLE001 - whatever the user's classes raise
             failed, what = FAILED, error
         if failed:
@@ -171,7 +201,7 @@ class Flight:
             if end == task.end:
                 del self._pending[number]
             else:
-                self._pending[number] = replace(task, first=end, attempts=0)
+                self._pending[number] = task._replace(first=end, attempts=0)
             task.job.returned(task.base + first, what)
 
     def hand(self, seat: int) -> Hand | None:
@@ -203,22 +233,22 @@ class Flight:
             self._not_begun(task, hand, death)
             return
         if item > task.first:  # they had returned, but what they returned is lost
-            self.submit(replace(task, end=item, in_vain=0))
+            self.submit(task._replace(end=item, in_vain=0))
         if item + 1 < task.end:
-            self.submit(replace(task, first=item + 1, attempts=0, in_vain=0))
-        alone = replace(task, first=item, end=item + 1, in_vain=0)
+            self.submit(task._replace(first=item + 1, attempts=0, in_vain=0))
+        alone = task._replace(first=item, end=item + 1, in_vain=0)
         attempts = task.attempts if item == task.first else 0
         if overdue is not None and overdue != hand:  # begun in the instant before it was killed
-            self.submit(replace(alone, attempts=attempts))
+            self.submit(alone._replace(attempts=attempts))
         elif attempts < self._max_retries:
-            self.submit(replace(alone, attempts=attempts + 1))
+            self.submit(alone._replace(attempts=attempts + 1))
         else:
             alone.fail(item, _crash(death, attempts + 1, timeout=overdue is not None))
 
     def _not_begun(self, task: Task, hand: Hand, death: Death) -> None:
         in_vain = 0 if hand.item else task.in_vain + 1
         if in_vain <= _IN_VAIN:
-            self.submit(replace(task, in_vain=in_vain))
+            self.submit(task._replace(in_vain=in_vain))
             return
         text = f"{death} before it could begin the task, {in_vain} times"
         task.fail(task.first, TaskCrashed(text, death, 0))

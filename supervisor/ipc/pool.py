@@ -21,10 +21,9 @@ from typing import Any, TypeVar
 from .crash import TaskCrashed, TaskTimeout
 from .crew import Style
 from .feeder import Batch
-from .flight import Task
+from .flight import Call, Task
 from .ledger import SLOTS
 from .manager import Manager
-from .pickling import dumps
 from .process import Process, method_in_force
 from .progress import Bar, Progress
 from .results import AsyncResult, Callback, Calls, IMapIterator, IMapUnorderedIterator
@@ -44,6 +43,7 @@ class Pool(multiprocessing.pool.Pool):
     """
 
     _state = INIT
+    _call: Call | None = None  # the last one of apply(): a function is often called again
 
     def __init__(  # noqa: PLR0913 - the signature is multiprocessing's
         self,
@@ -98,15 +98,19 @@ class Pool(multiprocessing.pool.Pool):
         """Have func(*args, **kwds) called by a worker; return where its result will be."""
         self._check_running()
         manager = self._manager
-        result = AsyncResult(manager.jobs, Calls(callback, error_callback), _NO_BAR)
+        calls = Calls(callback, error_callback) if callback or error_callback else None
+        result = AsyncResult(manager.jobs, calls)
         try:
-            data = dumps((APPLY, func, ((args, kwds or {}),)))
+            call = self._call
+            if call is None or call.func is not func:
+                call = self._call = Call.of(APPLY, func)
+            data = call.packed(((args, kwds or {}),))
         except Exception as error:  # noqa: BLE001 - the user's classes: their error is the answer
             result.failed(0, 1, error)
             return result
         manager.jobs.add(result, self)
         try:
-            manager.flight.submit(Task(result, 0, data, 1))
+            manager.flight.submit(Task(result, 0, call, data, 1))
         except BaseException as error:
             result.abandon(error)
             raise
@@ -183,7 +187,8 @@ class Pool(multiprocessing.pool.Pool):
             raise ValueError(f"Chunksize must be 1+, not {size}")
         manager = self._manager
         bar = Bar(self._progress if how.progress is None else how.progress, length)
-        result = AsyncResult(manager.jobs, how.calls, bar, length)
+        result = AsyncResult(manager.jobs, how.calls)
+        result.make_list(length, bar)
         if length:
             manager.jobs.add(result, self)
             batch = Batch(result, kind, func, items, size)
@@ -279,7 +284,6 @@ class _How:
 
 
 _Iterator = TypeVar("_Iterator", IMapIterator, IMapUnorderedIterator)
-_NO_BAR = Bar(None, None)
 
 
 def _cpus() -> int:

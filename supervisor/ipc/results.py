@@ -58,15 +58,25 @@ class Jobs:
 
 
 class AsyncResult(multiprocessing.pool.MapResult[Any]):
-    """The result of one call, or of several (`length`), whose values make a list."""
+    """The result of one call, or of several, whose values make a list."""
 
-    def __init__(self, jobs: Jobs, calls: Calls, bar: Bar, length: int | None = None) -> None:
-        self._jobs, self._calls, self._bar = jobs, calls, bar
-        self._left = 1 if length is None else length
-        self._value: Any = None if length is None else [None] * length
-        self._single = length is None
-        self._error: BaseException | None = None
-        self._done = False
+    _calls = Calls()
+    _bar = Bar(None, None)
+    _value: Any = None
+    _left = 1
+    _single = True
+    _error: BaseException | None = None
+    _done = False
+
+    def __init__(self, jobs: Jobs, calls: Calls | None = None) -> None:
+        self._jobs = jobs
+        if calls is not None:
+            self._calls = calls
+
+    def make_list(self, length: int, bar: Bar) -> None:
+        """Be the result of several calls, whose progress is shown."""
+        self._single, self._left, self._bar = False, length, bar
+        self._value = [None] * length
         if length == 0:
             self._end()
 

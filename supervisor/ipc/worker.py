@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.pool import ExceptionWithTraceback, MaybeEncodingError  # type: ignore[attr-defined]
-from typing import Any
+from typing import Any, NamedTuple
 
 from .desk import BORN, ITEM, SINCE, Desk
 from .pickling import dumps, loads
@@ -20,12 +20,13 @@ from .ring import Ring
 
 APPLY, MAP, STARMAP = 0, 1, 2  # what a task does with each of its items
 
-TASK = struct.Struct("=II")  # the first of its items to be run, and the end
+TASK = struct.Struct("=IIII")  # first of its items to be run, and the end; kind; bytes of its name
 RESULT = struct.Struct("=IIII")  # number of the task; first and end of the items; FAILED or 0
 FAILED = 1  # what follows is the error of all items of the task from the first one on
 LEAVE = b""  # a task: the worker that takes it ends
 
 _NUMBER = (1 << 32) - 1
+LARGE = 1 << 14  # bytes that are not copied for convenience
 _HANDOVER = 0.01  # seconds of work after which results are handed over
 
 
@@ -51,8 +52,7 @@ def work(seat: int, tasks: Ring, results: Ring, desk: Desk, terms: Terms) -> Non
         done += 1
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(NamedTuple):
     """A task as it was taken: run the items from `first` to before `end`."""
 
     number: int
@@ -72,7 +72,8 @@ class Worker:
         self._seat, self._tasks, self._results = seat, tasks, results
         self._words = desk.words
         self._item, self._since = desk.at(seat, ITEM), desk.at(seat, SINCE)
-        self._runs = {APPLY: self._apply, MAP: self._map, STARMAP: self._starmap}
+        self._runs = {MAP: self._map, STARMAP: self._starmap}
+        self._known: dict[bytes, Callable[..., Any]] = {}
 
     def task(self) -> bool:
         """Take a task and run it; False if it was the word to leave."""
@@ -81,15 +82,50 @@ class Worker:
         data, _ = tasks.take(None, seat) or tasks.get(None, seat)
         if data == LEAVE:
             return False
-        first, end = TASK.unpack_from(data)
+        first, end, kind, size = TASK.unpack_from(data)
         number = tasks.lease(seat) & _NUMBER
         try:
-            order = Order(number, first, end, *loads(memoryview(data)[TASK.size :]))
+            func, items = self._read(data, size)
         except Exception as error:  # noqa: BLE001 - whatever the user's classes raise
             self._hand_over((number, first, end, FAILED), error)
+            return True
+        order = Order(number, first, end, kind, func, items)
+        if end - first == 1:
+            self._one(order)
         else:
             self._chunk(order)
         return True
+
+    def _read(self, data: bytes, size: int) -> tuple[Callable[..., Any], Sequence[Any]]:
+        """Return the function and the items of a task, whose function's name has that size."""
+        start = TASK.size + size
+        given = loads(data[start:] if len(data) < LARGE else memoryview(data)[start:])
+        if not size:
+            return given  # type: ignore[no-any-return]
+        name = data[TASK.size : start]
+        func = self._known.get(name)
+        if func is None:
+            func = self._known[name] = loads(name)
+        return func, given
+
+    def _one(self, order: Order) -> None:
+        number, first, end, _, func, items = order
+        if self.timed:
+            self._words[self._since] = time.monotonic_ns()
+        self._words[self._item] = end
+        given = items[first]
+        try:
+            if order.kind == MAP:
+                value = func(given)
+            elif order.kind == APPLY:
+                args, kwds = given
+                value = func(*args, **kwds)
+            else:
+                value = func(*given)
+        except Exception as error:  # noqa: BLE001 - the user's
+            self._hand_over((number, first, end, FAILED), _traced(error))
+        else:
+            self._hand_over((number, first, end, 0), [value])
 
     def _chunk(self, order: Order) -> None:
         """Run the items in parts that grow while they are quick, so that little is ever in hand."""
@@ -133,13 +169,6 @@ class Worker:
         for words[item], given in enumerate(part, at + 1):
             append(func(*given))
 
-    def _apply(
-        self, func: Callable[..., Any], part: Sequence[Any], at: int, done: list[Any]
-    ) -> None:
-        self._words[self._item] = at + 1
-        for args, kwds in part:
-            done.append(func(*args, **kwds))
-
     def _hand_over(self, head: tuple[int, int, int, int], what: Any) -> bool:  # noqa: ANN401
         """Put what the items returned, or why all from the first on fail.
 
@@ -152,7 +181,9 @@ class Worker:
         try:
             data = dumps(what)
             value = f"{len(data)} bytes of pickle"
-            self._results.put(RESULT.pack(*head) + data)
+            message = RESULT.pack(*head) + data
+            if not self._results.offer(message, 0, None):
+                self._results.put(message)
         except Exception as error:  # noqa: BLE001 - the user's classes, or no memory
             wrapped = MaybeEncodingError(error, value)
             self._results.put(RESULT.pack(number, first, end, FAILED) + dumps(wrapped))
