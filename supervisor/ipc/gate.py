@@ -48,6 +48,7 @@ RAW = 1 << 62  # a tag: the message is the object
 CLAIM = 1 << 32  # marks a number as one: that of the first message after 2**32 others is 0
 _LENGTH = RAW - 1
 _GRACE = 0.05  # seconds that a call which must not wait waits for a mutex all the same
+_AHEAD = 1 << 18  # words that a producer is ahead when it lets consumers run, lest pages go cold
 _ORDERED = os.uname().machine in {
     "x86_64",
     "amd64",
@@ -156,8 +157,8 @@ class Gate(Ledger):
             if code := self._enter_put():
                 _wait(self.producers, code, limit)
             tail, head = words[TAIL], words[HEAD]
-            place, move = tail & PLACE, need + STEP
-            if self.maxsize or words[STATE] or not head & PLACE <= place < self._near - need:
+            place, first, move = tail & PLACE, head & PLACE, need + STEP
+            if self.maxsize or words[STATE] or not first <= place < self._near - need:
                 if (at := self._room(tail, head, need)) < 0:
                     self._leave_put()
                     return 0
@@ -174,6 +175,8 @@ class Gate(Ledger):
                 _order()
             words[TAIL] = tail = (tail + move) & MASK  # accepted
             self._leave_put()
+            if not 0 <= place - first < _AHEAD:
+                os.sched_yield()
         except ReenteredError:
             raise
         except BaseException:

@@ -28,7 +28,7 @@ WRAP = MASK  # instead of a length: the next message is at place 0
 
 WARM = 1 << 20  # words that may stay in use; beyond, the ring turns back early if there is room
 FAR = 1 << 15  # words after which an empty ring begins anew
-_GROWTH = 1 << 17  # words reserved at once, at most, beyond what is needed
+_GROWTH = 1 << 15  # words reserved at once, at most, beyond what is needed
 _LEAST = 1 << 16  # bytes of a ring
 _MOST = 8 << 32  # bytes: as far as a place reaches
 

@@ -35,6 +35,7 @@ else:
 SIZE = 128  # bytes of shared memory for each: two cache lines, so that neighbours do not collide
 SLICE = 0.05  # seconds that a wait lasts before the mutex is looked at anew
 _SPINS = 20  # tries before the first wait, if the holder may be running at the same time
+_YIELDS = 8  # tries after these, each of which lets the holder run if it was interrupted
 _RECOVERED = SIZE // 8 - 1  # the word that counts owner deaths
 _TID = 0x3FFF_FFFF  # of the lock word, as the kernel's futex ABI has it
 _SHARED, _ROBUST, _RECURSIVE, _ERRORCHECK = 1, 1, 1, 2  # <pthread.h>, glibc and musl
@@ -227,6 +228,11 @@ class RobustMutex:
         for _ in range(self._spins):
             if code != errno.EBUSY:
                 break
+            code = self.trylock()
+        for _ in range(_YIELDS):
+            if code != errno.EBUSY:
+                break
+            os.sched_yield()
             code = self.trylock()
         while code == errno.EBUSY and (end is None or time.monotonic() < end):
             code = _wait(self._calls, self._place, end)

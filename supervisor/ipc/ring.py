@@ -61,9 +61,9 @@ class Ring(Gate):
 
     def when_some(self, act: Callable[[float | None], T | None], limit: float | None) -> T:
         """Return what `act` returns, once there is something; Empty after `limit` seconds."""
-        end = _end(limit)
+        end, words = _end(limit), self.words
         try:
-            while (found := act(limit)) is None:
+            while words[TAIL] == words[HEAD] or (found := act(limit)) is None:
                 if self._came(limit) or not self._both(self._empty, limit):
                     continue
                 limit = _rest(end)

@@ -17,8 +17,8 @@ from supervisor.ipc import Lock, Queue, RelayQueue
 
 CONTEXT = multiprocessing.get_context("fork")
 QUEUES = [  # bytes in a message, producers, messages, at least so many times as fast
-    (100, 1, 40_000, 2.5),
-    (100, 8, 40_000, 2.5),
+    (100, 1, 120_000, 2.5),
+    (100, 8, 120_000, 2.5),
     (10_000, 1, 15_000, 2.0),
     (10_000, 8, 15_000, 2.0),
     (1_000_000, 1, 500, 1.3),
