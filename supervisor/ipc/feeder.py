@@ -7,7 +7,7 @@ waited for; it begins with the first of them. What an iterable raises is its job
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from queue import SimpleQueue
@@ -76,8 +76,9 @@ class Feeder:
         base = 0
         try:
             call = Call.of(batch.kind, batch.func)
-            items = iter(batch.items)
-            while (part := tuple(islice(items, batch.size))) and not self.over:
+            for part in _parts(batch.items, batch.size):
+                if self.over:
+                    return
                 self._send(batch.job, call, base, part)
                 base += len(part)
                 if patient:
@@ -88,10 +89,9 @@ class Feeder:
             batch.job.abandon(error)
             raise
         else:
-            if not self.over:
-                batch.job.complete(base)
+            batch.job.complete(base)
 
-    def _send(self, job: Fed, call: Call, base: int, part: tuple[Any, ...]) -> None:
+    def _send(self, job: Fed, call: Call, base: int, part: Sequence[Any]) -> None:
         try:
             data = call.packed(part)
         except Exception as error:  # noqa: BLE001 - the user's classes: their error is the answer
@@ -104,3 +104,14 @@ class Feeder:
         self.over = True
         self._flight.space.set()
         self._batches.put(None)
+
+
+def _parts(items: Iterable[Any], size: int) -> Iterator[Sequence[Any]]:
+    """Cut items into parts of a size; a range stays one, which is small, however long."""
+    if isinstance(items, range | list | tuple) and type(items) in {range, list, tuple}:
+        for start in range(0, len(items), size):
+            yield items[start : start + size]
+        return
+    rest = iter(items)
+    while part := tuple(islice(rest, size)):
+        yield part

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import Empty, Full
 from types import BuiltinFunctionType, FunctionType
@@ -55,7 +55,7 @@ class Call(NamedTuple):
         """Return the call of a function; whatever its pickling raises is raised here."""
         return cls(kind, dumps(func) if type(func) in _NAMED else b"", func)
 
-    def packed(self, items: tuple[Any, ...]) -> bytes:
+    def packed(self, items: Sequence[Any]) -> bytes:
         """Return what a worker needs beside the name."""
         return dumps(items if self.name else (self.func, items))
 

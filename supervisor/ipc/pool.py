@@ -27,7 +27,7 @@ from .manager import Manager
 from .process import Process, method_in_force
 from .progress import Bar, Progress
 from .results import AsyncResult, Callback, Calls, IMapIterator, IMapUnorderedIterator
-from .worker import APPLY, MAP, STARMAP, Terms
+from .worker import APPLY, IMAP, MAP, STARMAP, Terms
 
 __all__ = ["Pool", "TaskCrashed", "TaskTimeout"]
 
@@ -103,7 +103,8 @@ class Pool(multiprocessing.pool.Pool):
         try:
             call = self._call
             if call is None or call.func is not func:
-                call = self._call = Call.of(APPLY, func)
+                call = Call.of(APPLY, func)
+                self._call = call if call.name else None
             data = call.packed(((args, kwds or {}),))
         except Exception as error:  # noqa: BLE001 - the user's classes: their error is the answer
             result.failed(0, 1, error)
@@ -232,7 +233,7 @@ class Pool(multiprocessing.pool.Pool):
         bar = Bar(self._progress if how.progress is None else how.progress, length)
         job = kind(self._manager.jobs, bar)
         self._manager.jobs.add(job, self)
-        batch = Batch(job, MAP, func, iterable, size)
+        batch = Batch(job, IMAP, func, iterable, size)
         self._feed(batch, here=length is not None and length <= size * _AT_ONCE)
         return job
 

@@ -12,13 +12,14 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.pool import ExceptionWithTraceback, MaybeEncodingError  # type: ignore[attr-defined]
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from .desk import BORN, ITEM, SINCE, Desk
 from .pickling import dumps, loads
 from .ring import Ring
 
-APPLY, MAP, STARMAP = 0, 1, 2  # what a task does with each of its items
+# What a task does with each of its items. One by IMAP keeps what returned before an item failed.
+APPLY, MAP, STARMAP, IMAP = range(4)
 
 TASK = struct.Struct("=IIII")  # first of its items to be run, and the end; kind; bytes of its name
 RESULT = struct.Struct("=IIII")  # number of the task; first and end of the items; FAILED or 0
@@ -28,6 +29,9 @@ LEAVE = b""  # a task: the worker that takes it ends
 _NUMBER = (1 << 32) - 1
 LARGE = 1 << 14  # bytes that are not copied for convenience
 _HANDOVER = 0.01  # seconds of work after which results are handed over
+
+
+Func: TypeAlias = Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,7 @@ class Order(NamedTuple):
     first: int
     end: int
     kind: int
-    func: Callable[..., Any]
+    func: Func
     items: Sequence[Any]
 
 
@@ -72,8 +76,8 @@ class Worker:
         self._seat, self._tasks, self._results = seat, tasks, results
         self._words = desk.words
         self._item, self._since = desk.at(seat, ITEM), desk.at(seat, SINCE)
-        self._runs = {MAP: self._map, STARMAP: self._starmap}
-        self._known: dict[bytes, Callable[..., Any]] = {}
+        self._runs = {MAP: self._map, STARMAP: self._starmap, IMAP: self._imap}
+        self._known: dict[bytes, Func] = {}
 
     def task(self) -> bool:
         """Take a task and run it; False if it was the word to leave."""
@@ -96,7 +100,7 @@ class Worker:
             self._chunk(order)
         return True
 
-    def _read(self, data: bytes, size: int) -> tuple[Callable[..., Any], Sequence[Any]]:
+    def _read(self, data: bytes, size: int) -> tuple[Func, Sequence[Any]]:
         """Return the function and the items of a task, whose function's name has that size."""
         start = TASK.size + size
         given = loads(data[start:] if len(data) < LARGE else memoryview(data)[start:])
@@ -115,13 +119,11 @@ class Worker:
         self._words[self._item] = end
         given = items[first]
         try:
-            if order.kind == MAP:
-                value = func(given)
-            elif order.kind == APPLY:
+            if order.kind == APPLY:
                 args, kwds = given
                 value = func(*args, **kwds)
             else:
-                value = func(*given)
+                value = func(*given) if order.kind == STARMAP else func(given)
         except Exception as error:  # noqa: BLE001 - the user's
             self._hand_over((number, first, end, FAILED), _traced(error))
         else:
@@ -157,17 +159,18 @@ class Worker:
 
     # The word for the item in hand is written by the loops themselves: nothing is cheaper.
 
-    def _map(self, func: Callable[..., Any], part: Sequence[Any], at: int, done: list[Any]) -> None:
+    def _map(self, func: Func, part: Sequence[Any], at: int, done: list[Any]) -> None:
+        words, item = self._words, self._item
+        done += [func(given) for words[item], given in enumerate(part, at + 1)]
+
+    def _starmap(self, func: Func, part: Sequence[Any], at: int, done: list[Any]) -> None:
+        words, item = self._words, self._item
+        done += [func(*given) for words[item], given in enumerate(part, at + 1)]
+
+    def _imap(self, func: Func, part: Sequence[Any], at: int, done: list[Any]) -> None:
         words, item, append = self._words, self._item, done.append
         for words[item], given in enumerate(part, at + 1):
             append(func(given))
-
-    def _starmap(
-        self, func: Callable[..., Any], part: Sequence[Any], at: int, done: list[Any]
-    ) -> None:
-        words, item, append = self._words, self._item, done.append
-        for words[item], given in enumerate(part, at + 1):
-            append(func(*given))
 
     def _hand_over(self, head: tuple[int, int, int, int], what: Any) -> bool:  # noqa: ANN401
         """Put what the items returned, or why all from the first on fail.
