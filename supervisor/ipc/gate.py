@@ -5,8 +5,8 @@ or takes a message. A mutex keeps producers apart and another one consumers; bot
 holder dies, and nothing has to be repaired but a move that the ledger has written down. Two flags
 tell sleepers that there may be a message, or room:
 
-    not empty => `some` is up       put up before the store to TAIL, down only under both mutexes
-    not full  => `room` is up       put up before the store to HEAD, down only under both mutexes
+    not empty => `some` is up       put up before the store to TAIL, down under the producers' mutex
+    not full  => `room` is up       put up before the store to HEAD, down under both
 
 so that no death can lose a wake-up. A mutex is let go on every way out, also when a signal handler
 raises between the call that took it and the next line. Nothing here waits for a message or room.
@@ -71,7 +71,8 @@ def _order() -> None:
     lock.acquire()
 
 
-def _wait(mutex: SharedMutex, code: int, limit: float | None) -> None:
+def await_mutex(mutex: SharedMutex, code: int, limit: float | None) -> None:
+    """Go on from what trylock said; BusyError after `limit` seconds."""
     end = None if limit is None else time.monotonic() + max(limit, _GRACE)
     code = mutex.lock(code, end)
     if code == errno.EDEADLK:
@@ -84,7 +85,7 @@ def under(mutex: SharedMutex, act: Callable[[], T], limit: float | None) -> T:
     """Return what `act` returns while the mutex is held; BusyError if it cannot be had in time."""
     try:
         if code := mutex.trylock():
-            _wait(mutex, code, limit)
+            await_mutex(mutex, code, limit)
     except ReenteredError:
         raise
     except BaseException:
@@ -155,7 +156,7 @@ class Gate(Ledger):
         need = (size + 15) >> 3
         try:
             if code := self._enter_put():
-                _wait(self.producers, code, limit)
+                await_mutex(self.producers, code, limit)
             tail, head = words[TAIL], words[HEAD]
             place, first, move = tail & PLACE, head & PLACE, need + STEP
             if self.maxsize or words[STATE] or not first <= place < self._near - need:
@@ -196,7 +197,7 @@ class Gate(Ledger):
         words = self.words
         try:
             if code := self._enter_get():
-                _wait(self.consumers, code, limit)
+                await_mutex(self.consumers, code, limit)
             head, tail, state = words[HEAD], words[TAIL], words[STATE]
             if head == tail or state & MOVED:
                 self._leave_get()

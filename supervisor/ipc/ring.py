@@ -13,7 +13,7 @@ from collections.abc import Callable
 from queue import Empty, Full
 from typing import TypeVar
 
-from .gate import CLAIM, BusyError, Gate, under
+from .gate import CLAIM, BusyError, Gate, ReenteredError, await_mutex, under
 from .ledger import COUNT, DONE, FAR, HEAD, MOVED, NEED, PLACE, RESERVED, STATE, TAIL, WARM
 from .memory import Flag
 from .mutex import SharedMutex, spins
@@ -64,7 +64,7 @@ class Ring(Gate):
         end, words = _end(limit), self.words
         try:
             while words[TAIL] == words[HEAD] or (found := act(limit)) is None:
-                if self._came(limit) or not self._both(self._empty, limit):
+                if self._came(limit) or not self._nothing(limit):
                     continue
                 limit = _rest(end)
                 if limit == 0:
@@ -110,16 +110,33 @@ class Ring(Gate):
                 return
             os.sched_yield()
 
-    def _empty(self) -> bool:
-        """Tell whether it is empty, and take `some` down then. Under both mutexes."""
+    def _nothing(self, limit: float | None) -> bool:
+        """Tell whether it is empty, and take `some` down then. In as few calls as can be."""
         words = self.words
-        if words[STATE] & MOVED:
-            self.complete()
-        if words[TAIL] != words[HEAD]:
+        far = words[TAIL] & PLACE > FAR or words[RESERVED] > 2 * WARM
+        if far or words[STATE] & MOVED:
+            return self._both(self._tidied, limit)
+        try:
+            if code := self.producers.trylock():
+                await_mutex(self.producers, code, limit)
+            empty = words[TAIL] == words[HEAD]  # only producers could change that
+            if empty:
+                self.some.down()
+            self.producers.unlock()
+        except ReenteredError:
+            raise
+        except BaseException:
+            self.producers.abandon()
+            raise
+        return empty
+
+    def _tidied(self) -> bool:
+        """Do the same, and begin anew at place 0. Under both mutexes."""
+        self.complete()
+        if self.words[TAIL] != self.words[HEAD]:
             return False
         self.some.down()
-        if words[TAIL] & PLACE > FAR or words[RESERVED] > 2 * WARM:
-            self.rewind()
+        self.rewind()
         return True
 
     def _full(self, need: int) -> bool:

@@ -12,6 +12,8 @@ from tests.ipc.deaths import LIMIT, each_bytecode, ended, forked
 
 BIG = b"b" * 40_000
 
+pytestmark = pytest.mark.timeout(300)  # a fork for each bytecode, on however busy a machine
+
 
 class FlockLock(Lock):
     @staticmethod
@@ -145,13 +147,14 @@ def test_a_consumer_that_dies_anywhere_while_it_finds_the_queue_empty():
 
 
 @pytest.mark.parametrize("moved", ["rewound", "straightened"])
-def test_a_move_cut_short_anywhere_is_completed_by_the_next(moved):
+@pytest.mark.parametrize("step", [3, pytest.param(1, marks=pytest.mark.soak)])
+def test_a_move_cut_short_anywhere_is_completed_by_the_next(moved, step):
     """The ring begins anew at place 0, or undoes a turn, under the eyes of death."""
     prepare = {"rewound": far_and_empty, "straightened": turned_too_early}[moved]
     queue = small()
     queue._ring._looks = 1
     expected = prepare(queue)
-    for number in each_bytecode(lambda: queue.put(BIG)):
+    for number in each_bytecode(lambda: queue.put(BIG), step):
         if number < 0:
             place, turn = queue._ring.words[TAIL] & PLACE, queue._ring.words[TURN]
             assert place > turn if moved == "straightened" else place == len(BIG) // 8 + 1
