@@ -116,8 +116,8 @@ class Manager:
             self.flight.wake.down()
         seat = self.crew.seat_of(fd)
         if seat is not None:
-            hand = self.flight.hand(seat)
             self._last = self.crew.bury(seat)
+            hand = self.flight.hand(seat)
             self.flight.land_all()
             overdue = self._killed.pop(seat, None)
             if hand is not None:
