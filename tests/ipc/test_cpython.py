@@ -20,15 +20,25 @@ ROOT = Path(__file__).parents[2]
 LIMIT = 150.0  # seconds for a class
 FEEDER = "put() raises what the pickling raises, where theirs prints it from a thread"
 PIPE = "it looks into the pipe of theirs, of which there is none"
+OTHERS = "CPython itself skips it under fork"
+REFILL = "it calls _repopulate_pool(): ours replaces a worker when it ends, and not when asked"
 
 CLASSES = [("fork", "_TestQueue"), ("fork", "_TestLock"), ("fork", "TestSimpleQueue")]
 CLASSES += [("spawn", "_TestQueue"), ("spawn", "_TestLock"), ("spawn", "TestSimpleQueue")]
+CLASSES += [("fork", "_TestProcess"), ("fork", "_TestSubclassingProcess"), ("fork", "_TestPool")]
+CLASSES += [("fork", "_TestPoolWorkerErrors"), ("fork", "_TestPoolWorkerLifetime")]
 
 PRIVATE = {  # what tests private machinery, or what is different on purpose
     "_TestQueue": {
         "test_queue_feeder_donot_stop_onexc": FEEDER,
     },
     "TestSimpleQueue": {"test_closed": PIPE},
+    "_TestProcess": {
+        "test_child_fd_inflation": OTHERS,
+        "test_forkserver_sigint": OTHERS,
+        "test_forkserver_sigkill": OTHERS,
+    },
+    "_TestPoolWorkerLifetime": {"test_pool_worker_lifetime": REFILL},
 }
 
 
