@@ -120,15 +120,14 @@ class Outcome:
 
 def fight(pool, kills, seed):
     """Keep the pool busy while workers are killed; every result must come, and be right."""
-    chance, outcome = random.Random(seed), Outcome()
+    chance, outcome, victims = random.Random(seed), Outcome(), set()
     while outcome.kills < kills:
         results = [(n, pool.apply_async(square, (n,))) for n in range(40)]
         lists = [pool.map_async(square, range(60), size) for size in (1, 7, 60)]
         some = pool.imap_unordered(square, range(60), chance.choice((1, 5)))
         for _ in range(chance.randrange(4)):
             pause(chance.random() * 0.004)
-            kill(chance.choice(list(pool._pool) or [None]))
-            outcome.kills += 1
+            outcome.kills += strike(pool, chance, victims)
         for n, result in results:
             count(outcome, lambda r=result: r.get(LIMIT), n * n)
         for result in lists:
@@ -143,6 +142,23 @@ def fight(pool, kills, seed):
                 outcome.crashed[error.signal] += 1
         assert max(found.values()) == 1
     return outcome
+
+
+def strike(pool, chance, victims):
+    """Kill a worker; return whether it is one more."""
+    workers = [(worker, pid) for worker in list(pool._pool) if (pid := pid_of(worker))]
+    if not workers:
+        return False
+    worker, pid = chance.choice(workers)
+    kill(worker)
+    new = pid not in victims
+    victims.add(pid)
+    return new
+
+
+def pid_of(worker):
+    with contextlib.suppress(ValueError):  # it has been let go meanwhile
+        return worker.pid
 
 
 def count(outcome, get, expected):
