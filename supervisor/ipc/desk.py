@@ -10,7 +10,9 @@ from typing import Any
 
 from .memory import PAGE, Memory
 
-BORN, ITEM, SINCE = 0, 1, 2  # its initializer has returned; item in hand, from 1; begun, in ns
+# Whether its initializer has returned; the item in hand, from 1, and from bit 32 on how many are
+# begun in a row with it, if several; since when, in ns.
+BORN, ITEM, SINCE = 0, 1, 2
 _WIDTH = 8  # words: a cache line for each seat
 
 

@@ -15,6 +15,8 @@ from typing import Any, Protocol
 
 from .flight import Call, Flight, Job, Task
 
+_SHORT = 32  # numbers that are pickled sooner than a range of them
+
 
 class Fed(Job, Protocol):
     """A job whose items come one after the other."""
@@ -81,7 +83,7 @@ class Feeder:
                     return
                 self._send(batch.job, call, base, part)
                 base += len(part)
-                if patient:
+                if patient and self._flight.crowded:
                     self._flight.space.wait()
         except Exception as error:  # noqa: BLE001 - the user's iterable
             batch.job.broken(base, error)
@@ -107,8 +109,9 @@ class Feeder:
 
 
 def _parts(items: Iterable[Any], size: int) -> Iterator[Sequence[Any]]:
-    """Cut items into parts of a size; a range stays one, which is small, however long."""
-    if isinstance(items, range | list | tuple) and type(items) in {range, list, tuple}:
+    """Cut items into parts of a size; a long range stays one, which is small when pickled."""
+    sliced = {list, tuple, range} if size > _SHORT else {list, tuple}
+    if isinstance(items, Sequence) and type(items) in sliced:
         for start in range(0, len(items), size):
             yield items[start : start + size]
         return

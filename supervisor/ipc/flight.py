@@ -87,10 +87,16 @@ class Task(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Hand:
-    """What a dead worker had in hand: a task by its number, and an item of it, from 1 (0: none)."""
+    """What a worker has in hand: a task by its number, and items of it, from 1 on (0: none)."""
 
     number: int
-    item: int
+    word: int
+
+    @property
+    def items(self) -> range:
+        """The items that are begun, counted from 0; empty if none is."""
+        first = (self.word & COUNT) - 1
+        return range(first, first + (self.word >> 32 or 1)) if self.word else range(0)
 
 
 class Flight:
@@ -109,6 +115,11 @@ class Flight:
 
     def __len__(self) -> int:
         return len(self._pending) + len(self._waiting)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether tasks wait for room."""
+        return bool(self._waiting)
 
     def submit(self, task: Task) -> None:
         """Send a task on its way. Never waits; what cannot be sent fails."""
@@ -212,13 +223,13 @@ class Flight:
         """
         taken = self.tasks.taken()
         claims = [self.tasks.lease(each) for each in range(self._seats)]
-        claim, item = claims[seat], self.desk.read(seat, ITEM)
+        claim, word = claims[seat], self.desk.read(seat, ITEM)
         self.tasks.clear(seat)
         self.desk.clear(seat)
         void = (taken - claim) & COUNT > COUNT >> 1
         if not claim or void or claims.count(claim) > 1:
             return None
-        return Hand(claim & COUNT, item)
+        return Hand(claim & COUNT, word)
 
     def judge(self, hand: Hand, death: Death, overdue: Hand | None) -> None:
         """Let run again, or fail, what a worker had in hand: all its results have landed.
@@ -228,25 +239,30 @@ class Flight:
         task = self._pending.pop(hand.number, None)
         if task is None:
             return
-        item = hand.item - 1
-        if item < task.first:
+        begun = hand.items
+        if not begun or begun.start < task.first:
             self._not_begun(task, hand, death)
             return
-        if item > task.first:  # they had returned, but what they returned is lost
-            self.submit(task._replace(end=item, in_vain=0))
-        if item + 1 < task.end:
-            self.submit(task._replace(first=item + 1, attempts=0, in_vain=0))
-        alone = task._replace(first=item, end=item + 1, in_vain=0)
-        attempts = task.attempts if item == task.first else 0
+        if begun.start > task.first:  # they had returned, but what they returned is lost
+            self.submit(task._replace(end=begun.start, in_vain=0))
+            task = task._replace(attempts=0)
+        if begun.stop < task.end:
+            self.submit(task._replace(first=begun.stop, attempts=0, in_vain=0))
         if overdue is not None and overdue != hand:  # begun in the instant before it was killed
-            self.submit(alone._replace(attempts=attempts))
-        elif attempts < self._max_retries:
-            self.submit(alone._replace(attempts=attempts + 1))
+            self._again(task, begun, task.attempts)
+        elif task.attempts < self._max_retries:
+            self._again(task, begun, task.attempts + 1)
         else:
-            alone.fail(item, _crash(death, attempts + 1, timeout=overdue is not None))
+            error = _crash(death, task.attempts + 1, timeout=overdue is not None)
+            task.job.failed(task.base + begun.start, len(begun), error)
+
+    def _again(self, task: Task, items: range, attempts: int) -> None:
+        """Let each of these items run alone."""
+        for item in items:
+            self.submit(task._replace(first=item, end=item + 1, attempts=attempts, in_vain=0))
 
     def _not_begun(self, task: Task, hand: Hand, death: Death) -> None:
-        in_vain = 0 if hand.item else task.in_vain + 1
+        in_vain = 0 if hand.word else task.in_vain + 1
         if in_vain <= _IN_VAIN:
             self.submit(task._replace(in_vain=in_vain))
             return

@@ -157,7 +157,7 @@ class Manager:
         for seat in self.crew.seats():
             hand = self.flight.claim(seat)
             since = self.flight.desk.read(seat, SINCE)
-            if not hand.item or not self.flight.underway(hand.number) or seat in self._killed:
+            if not hand.word or not self.flight.underway(hand.number) or seat in self._killed:
                 continue
             left = since / 1e9 + self._limit - now
             if left > 0:

@@ -28,6 +28,8 @@ LEAVE = b""  # a task: the worker that takes it ends
 
 _NUMBER = (1 << 32) - 1
 LARGE = 1 << 14  # bytes that are not copied for convenience
+_MANY = 1 << 10  # items of map() which are begun in rows, if as many before took no _HANDOVER
+_ROW = 1 << 6  # which fails as a whole: then map() fails, whoever of them it was
 _HANDOVER = 0.01  # seconds of work after which results are handed over
 
 
@@ -161,7 +163,13 @@ class Worker:
 
     def _map(self, func: Func, part: Sequence[Any], at: int, done: list[Any]) -> None:
         words, item = self._words, self._item
-        done += [func(given) for words[item], given in enumerate(part, at + 1)]
+        if len(part) < _MANY:
+            done += [func(given) for words[item], given in enumerate(part, at + 1)]
+            return
+        for start in range(0, len(part), _ROW):
+            row = part[start : start + _ROW]
+            words[item] = len(row) << 32 | at + start + 1
+            done += [func(given) for given in row]
 
     def _starmap(self, func: Func, part: Sequence[Any], at: int, done: list[Any]) -> None:
         words, item = self._words, self._item

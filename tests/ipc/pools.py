@@ -95,7 +95,7 @@ def who_works(pool):
     end = time.monotonic() + LIMIT
     while time.monotonic() < end:
         for seat in manager.crew.seats():
-            if manager.flight.claim(seat).item:
+            if manager.flight.claim(seat).word:
                 return manager.crew._seats[seat].pid
         pause(0.005)
     raise AssertionError("nobody works")

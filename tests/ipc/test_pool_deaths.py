@@ -99,6 +99,25 @@ def test_without_retries_the_guilty_item_runs_once_in_a_chunk_as_well(tmp_path):
     assert max(counts.values()) <= 2
 
 
+def quick_but_one(folder, number):
+    """Be so quick that items are begun in rows; leave a line and die at one of them."""
+    return noted(folder, number, bad=number) if number == 5000 else number
+
+
+@pytest.mark.parametrize("retries", [0, 1])
+def test_quick_items_are_begun_in_rows_and_the_guilty_one_runs_no_more_than_it_may(
+    tmp_path, retries
+):
+    work = functools.partial(quick_but_one, str(tmp_path))
+    with Pool(1, max_retries=retries) as pool:
+        with pytest.raises(TaskCrashed) as caught:
+            pool.map(work, range(10_000), 10_000)
+        assert caught.value.attempts == retries + 1
+        assert pool.map(work, range(4000), 4000) == list(range(4000))
+        closed(pool)
+    assert runs(tmp_path) == {5000: retries + 1}
+
+
 def test_what_kills_whoever_unpickles_it_fails_and_the_pool_goes_on(pool):
     with pytest.raises(TaskCrashed, match="before it could begin"):
         pool.apply(add, (Explosive(killed_by_it),))
