@@ -75,6 +75,16 @@ class Child:
         self._pidfd = open_pidfd(pid) if pidfd is None else pidfd
         self._exit: Exit | None = None
 
+    @classmethod
+    def of(cls, pid: int) -> Child:
+        """Return the child just born; one that somebody else has already reaped is dead."""
+        try:
+            return cls(pid)
+        except ProcessLookupError:
+            gone = cls(pid, os.eventfd(1, os.EFD_CLOEXEC))  # readable, as a dead one's pidfd
+            gone._exit = Exit(None)
+            return gone
+
     @property
     def sentinel(self) -> int:
         """The pidfd: readable when the process has ended; ValueError once closed."""
@@ -83,9 +93,12 @@ class Child:
         return self._pidfd
 
     def poll(self) -> Exit | None:
-        """Return how it ended, reaping it; None while it lives."""
+        """Return how it ended, reaping it; None while it lives. Any thread may ask."""
         if self._exit is None and self._pidfd >= 0:
-            self._exit = reap(self._pidfd)
+            end = peek(self._pidfd)
+            if end is not None and self._exit is None:  # else another thread was faster
+                self._exit = end  # before it is reaped: who finds it gone must find this
+                reap(self._pidfd)
         return self._exit
 
     def is_alive(self) -> bool:

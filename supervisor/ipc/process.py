@@ -1,8 +1,8 @@
-"""multiprocessing's Process, by fork, that tells the truth about life and death.
+"""multiprocessing's Process, by fork or by spawn, that tells the truth about life and death.
 
 Its sentinel is a pidfd: it is readable when the process ends, whatever its own children hold open.
 Signals reach it or nobody, and somebody else's reaping means that it is dead, with an exit code
-that nobody knows; never that it lives for ever. It must be forked from a process without threads:
+that nobody knows; never that it lives for ever. A fork is to be made by a process without threads:
 a lock that a thread holds at that moment stays locked in the child.
 """
 
@@ -10,92 +10,35 @@ from __future__ import annotations
 
 import multiprocessing.context
 import multiprocessing.process
-import multiprocessing.util
 import os
-import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from .pidfd import Child, Exit
-from .prctl import PR_SET_PDEATHSIG, prctl
-
-_CRASHED = 70  # a child that could not even begin
+from .pidfd import Exit
+from .popen import Fork, Popen, Spawn, bind_to
 
 
-class Popen:
-    """What BaseProcess wants of a started process, on a Child."""
+def method_in_force() -> str:
+    """Return "fork" or "spawn": what set_start_method() has chosen, else fork.
 
-    method = "fork"
-
-    def __init__(self, process: Process) -> None:
-        multiprocessing.util._flush_std_streams()  # type: ignore[attr-defined] # noqa: SLF001
-        self.finalizer = None
-        parent = os.getpid()
-        life_of_parent = os.pidfd_open(parent)
-        try:
-            pid = os.fork()
-            if pid == 0:
-                _live(process, parent, life_of_parent)
-        finally:
-            os.close(life_of_parent)
-        self.child = Child(pid)
-        self.pid = pid
-        self.sentinel = self.child.sentinel
-
-    @property
-    def returncode(self) -> int | None:
-        """The exit code, without looking anew at a process that is known to have ended."""
-        return self.child.exitcode
-
-    def poll(self, flag: int = os.WNOHANG) -> int | None:
-        """Return the exit code; None while it lives, and where nobody knows."""
-        return self.wait(0 if flag & os.WNOHANG else None)
-
-    def wait(self, timeout: float | None = None) -> int | None:
-        """Return the exit code, after at most `timeout` seconds."""
-        self.child.join(timeout)
-        return self.child.exitcode
-
-    def terminate(self) -> None:
-        """Send TERM."""
-        self.child.terminate()
-
-    def kill(self) -> None:
-        """Send KILL."""
-        self.child.kill()
-
-    def interrupt(self) -> None:
-        """Send INT."""
-        self.child.send_signal(signal.SIGINT)
-
-    def close(self) -> None:
-        """Let go of the descriptor."""
-        self.child.close()
-
-
-def _live(process: Process, parent: int, life_of_parent: int) -> None:
-    code = _CRASHED
-    try:
-        if process.die_with_parent:
-            prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent:  # it died before we could say so
-                os._exit(_CRASHED)
-        code = process._bootstrap(parent_sentinel=life_of_parent)  # type: ignore[attr-defined] # noqa: SLF001
-    finally:
-        os._exit(code)
+    The default of the interpreter's version is not asked; a fork server is one who spawns.
+    """
+    chosen = multiprocessing.get_start_method(allow_none=True)
+    return "fork" if chosen in {None, "fork"} else "spawn"
 
 
 class Process(multiprocessing.context.Process):
-    """As multiprocessing.Process, started by fork; see the module for what is different.
+    """As multiprocessing.Process; see the module for what is different.
 
-    With `die_with_parent` (default: if it is a daemon) the kernel kills it when the thread that
-    started it ends, and so also when its parent is killed. `exitcode` stays None where the process
-    was reaped by somebody else; `is_alive()` tells such a one from one that lives.
+    `start_method` is "fork" or "spawn"; None is what set_start_method() has chosen, else fork.
+    With `die_with_parent` the kernel kills it when the thread that started it ends, and so also
+    when its parent is killed. The default is to do so if it is a daemon that the main thread
+    starts. `exitcode` stays None where the process was reaped by somebody else; `is_alive()` tells
+    such a one from one that lives.
     """
 
-    _start_method = "fork"
     _popen: Popen | None
     _parent_pid: int
     _sentinel: int
@@ -110,21 +53,20 @@ class Process(multiprocessing.context.Process):
         *,
         daemon: bool | None = None,
         die_with_parent: bool | None = None,
+        start_method: str | None = None,
     ) -> None:
+        if start_method not in {None, "fork", "spawn"}:
+            raise ValueError(f"cannot start a process by {start_method!r}: by fork or spawn")
         super().__init__(group, target, name, args, kwargs or {}, daemon=daemon)
-        self._die_with_parent = die_with_parent
-
-    @property
-    def die_with_parent(self) -> bool:
-        """Whether it is killed when its parent dies."""
-        return self.daemon if self._die_with_parent is None else self._die_with_parent
+        self.die_with_parent = die_with_parent
+        self.start_method = start_method
 
     @staticmethod
     def _Popen(process_obj: Process) -> Popen:  # type: ignore[override] # noqa: N802
-        return Popen(process_obj)
+        return Fork(process_obj) if process_obj.start_method == "fork" else Spawn(process_obj)
 
     def start(self) -> None:
-        """Fork it; the brothers are not looked at, as the standard library would."""
+        """Start it; the brothers are not looked at, as the standard library would."""
         self._check_closed()  # type: ignore[attr-defined]
         if self._popen is not None:
             raise AssertionError("cannot start a process twice")
@@ -132,17 +74,34 @@ class Process(multiprocessing.context.Process):
             raise AssertionError("can only start a process object created by current process")
         if multiprocessing.process._current_process._config.get("daemon"):  # type: ignore[attr-defined] # noqa: SLF001
             raise AssertionError("daemonic processes are not allowed to have children")
-        if threading.active_count() > 1:
-            warnings.warn(
-                f"{self.name} is forked while {threading.active_count()} threads are alive: "
-                "a lock that one of them holds stays locked in it",
-                RuntimeWarning,
-                stacklevel=2,
-            )
+        self.start_method = self.start_method or method_in_force()
+        self._settle()
         self._popen = self._Popen(self)
         self._sentinel = self._popen.sentinel
         del self._target, self._args, self._kwargs  # type: ignore[attr-defined]
         multiprocessing.process._children.add(self)  # type: ignore[attr-defined] # noqa: SLF001
+
+    def _settle(self) -> None:
+        """Decide what it is bound to, and warn of what threads bring about."""
+        in_main_thread = threading.get_native_id() == os.getpid()
+        if self.die_with_parent is None:  # a thread that ends must not take the child along
+            self.die_with_parent = bool(self.daemon) and in_main_thread
+        elif self.die_with_parent and not in_main_thread:
+            text = f"{self.name} is started by a thread, and killed when that thread ends"
+            warnings.warn(text, RuntimeWarning, stacklevel=3)
+        if self.start_method == "fork" and threading.active_count() > 1:
+            warnings.warn(
+                f"{self.name} is forked while {threading.active_count()} threads are alive: "
+                "a lock that one of them holds stays locked in it",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+
+    def _bootstrap(self, parent_sentinel: int | None = None) -> int:
+        if self.die_with_parent:
+            bind_to(self._parent_pid)
+        code: int = super()._bootstrap(parent_sentinel=parent_sentinel)  # type: ignore[misc]
+        return code
 
     def _end(self) -> Exit | None:
         """Return how it ended; None: it lives, or was not started."""

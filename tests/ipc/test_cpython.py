@@ -1,0 +1,75 @@
+"""CPython's own tests of multiprocessing, pointed at our classes.
+
+They come with the interpreter (Debian: libpython3-testsuite). Each class of them runs in a process
+group of its own, with a time limit, and all that it leaves behind is killed with it.
+"""
+
+import contextlib
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RUNNER = Path(__file__).with_name("cpython.py")
+ROOT = Path(__file__).parents[2]
+LIMIT = 150.0  # seconds for a class
+FEEDER = "put() raises what the pickling raises, where theirs prints it from a thread"
+PIPE = "it looks into the pipe of theirs, of which there is none"
+OTHERS = "CPython itself skips it under fork"
+REFILL = "it calls _repopulate_pool(): ours replaces a worker when it ends, and not when asked"
+
+CLASSES = [("fork", "_TestQueue"), ("fork", "_TestLock"), ("fork", "TestSimpleQueue")]
+CLASSES += [("spawn", "_TestQueue"), ("spawn", "_TestLock"), ("spawn", "TestSimpleQueue")]
+CLASSES += [("fork", "_TestProcess"), ("fork", "_TestSubclassingProcess"), ("fork", "_TestPool")]
+CLASSES += [("fork", "_TestPoolWorkerErrors"), ("fork", "_TestPoolWorkerLifetime")]
+
+PRIVATE = {  # what tests private machinery, or what is different on purpose
+    "_TestQueue": {
+        "test_queue_feeder_donot_stop_onexc": FEEDER,
+    },
+    "TestSimpleQueue": {"test_closed": PIPE},
+    "_TestProcess": {
+        "test_child_fd_inflation": OTHERS,
+        "test_forkserver_sigint": OTHERS,
+        "test_forkserver_sigkill": OTHERS,
+    },
+    "_TestPoolWorkerLifetime": {"test_pool_worker_lifetime": REFILL},
+}
+
+
+def run(method, name):
+    """Return what one class came to, as cpython.py tells it, and all that was said."""
+    process = subprocess.Popen(
+        [sys.executable, str(RUNNER), method, name, *PRIVATE.get(name, ())],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        said, _ = process.communicate(timeout=LIMIT)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    return json.loads(said.strip().splitlines()[-1]), said
+
+
+def test_cpythons_tests_are_there():
+    assert importlib.util.find_spec("test._test_multiprocessing"), "install libpython3-testsuite"
+
+
+@pytest.mark.timeout(LIMIT + 30)
+@pytest.mark.parametrize(("method", "name"), CLASSES)
+def test_cpythons_own_tests_pass(method, name):
+    outcome, said = run(method, name)
+    assert outcome["ran"], said
+    assert not outcome["failed"], said
+    assert not outcome["skipped"], said
