@@ -155,16 +155,20 @@ def main():
     options.add_argument("peers", nargs="*", default=None, help=", ".join(PEERS))
     options.add_argument("--rounds", type=int, default=5)
     given = options.parse_args()
-    names = ["ours", "multiprocessing", *(given.peers or SLOW)]
+    names = ["ours", "multiprocessing", *(given.peers or sorted(SLOW))]
     names = [n for n in names if n not in SLOW - {"futures"} or importlib.util.find_spec(n)]
     rates = {(cell, name): [] for cell in CELLS for name in names}
-    for _, cell, name in chain((r, c, n) for r in range(given.rounds) for c in CELLS for n in names):
+    for _, cell, name in chain(
+        (r, c, n) for r in range(given.rounds) for c in CELLS for n in names
+    ):
         count = CELLS[cell][0] // (10 if name in SLOW else 1)
         rates[cell, name].append(rate(PEERS[name], cell, count))
     met = True
     rows = []
     for cell, (_, least) in CELLS.items():
-        best = {name: max(r for r in rates[cell, name] if r) for name in names if rates[cell, name][0]}
+        best = {
+            name: max(r for r in rates[cell, name] if r) for name in names if rates[cell, name][0]
+        }
         pairs = zip(rates[cell, "ours"], rates[cell, "multiprocessing"], strict=True)
         ratio = figures.median([mine / other for mine, other in pairs])
         met &= ratio >= least
