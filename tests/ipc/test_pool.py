@@ -1,6 +1,7 @@
 """Pool: as multiprocessing's, and what it has beyond that."""
 
 import functools
+import gc
 import itertools
 import multiprocessing
 import multiprocessing.pool
@@ -261,6 +262,7 @@ def test_f66_no_descriptor_and_no_thread_is_lost():
             pool.map(square, range(9))
             closed(pool)
         del pool
+        gc.collect()  # what other tests have left behind
         return len(os.listdir("/proc/self/fd"))
 
     assert lives() == lives()
