@@ -6,6 +6,7 @@ waited for; it begins with the first of them. What an iterable raises is its job
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 
 from .flight import Call, Flight, Job, Task
 
+_LOOK = 1.0  # seconds after which one who waits for room looks whether there is a pool at all
 _SHORT = 32  # numbers that are pickled sooner than a range of them
 
 
@@ -68,7 +70,8 @@ class Feeder:
 
     def _run(self) -> None:
         while (batch := self._batches.get()) is not None:
-            self.feed(batch)
+            with contextlib.suppress(BaseException):  # its job has been told
+                self.feed(batch)
             self.fed += 1
             batch = None
             self._flight.wake.up()
@@ -83,9 +86,9 @@ class Feeder:
                     return
                 self._send(batch.job, call, base, part)
                 base += len(part)
-                if patient and self._flight.crowded:
-                    self._flight.space.wait()
-        except Exception as error:  # noqa: BLE001 - the user's iterable
+                while patient and self._flight.crowded and not self.over:
+                    self._flight.space.wait(_LOOK)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the user's iterable
             batch.job.broken(base, error)
         except BaseException as error:
             batch.job.abandon(error)
@@ -106,6 +109,11 @@ class Feeder:
         self.over = True
         self._flight.space.set()
         self._batches.put(None)
+
+    def join(self) -> None:
+        """Wait for the thread, unless it is at an iterable that may never let it go."""
+        if self._thread is not None and not self.busy:
+            self._thread.join()
 
 
 def _parts(items: Iterable[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -177,6 +177,7 @@ class Manager:
 
     def _leave(self) -> None:
         self.feeder.end()
+        self.feeder.join()
         self.crew.end()
         self.over = True
         self.jobs.abandon(ProcessError("cannot have the result: the pool was terminated"))

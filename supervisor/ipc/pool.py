@@ -18,7 +18,6 @@ from multiprocessing import util
 from multiprocessing.pool import CLOSE, INIT, RUN, TERMINATE
 from typing import Any, TypeVar
 
-from .crash import TaskCrashed, TaskTimeout
 from .crew import Style
 from .feeder import Batch
 from .flight import Call, Task
@@ -28,8 +27,6 @@ from .process import Process, method_in_force
 from .progress import Bar, Progress
 from .results import AsyncResult, Callback, Calls, IMapIterator, IMapUnorderedIterator
 from .worker import APPLY, IMAP, MAP, STARMAP, Terms
-
-__all__ = ["Pool", "TaskCrashed", "TaskTimeout"]
 
 _AT_ONCE = 64  # tasks that map_async() submits itself; more are left to a thread
 
@@ -238,11 +235,11 @@ class Pool(multiprocessing.pool.Pool):
         return job
 
     def _feed(self, batch: Batch, *, here: bool) -> None:
-        manager = self._manager
+        feeder, manager = self._manager.feeder, self._manager.thread
         if here:
-            manager.feeder.feed(batch, patient=threading.current_thread() is not manager.thread)
+            feeder.feed(batch, patient=threading.current_thread() is not manager)
         else:
-            manager.feeder.later(batch)
+            feeder.later(batch)
         self._in_time(batch.job)
 
     def close(self) -> None:
@@ -272,8 +269,7 @@ class Pool(multiprocessing.pool.Pool):
     ) -> None:
         # The names are arguments because at the end of the interpreter others may be gone.
         if self._state == _running and self._pid == _getpid():
-            text = f"unclosed running multiprocessing pool {self!r}"
-            _warn(text, ResourceWarning, source=self)
+            _warn(f"unclosed running multiprocessing pool {self!r}", ResourceWarning, source=self)
 
 
 @dataclass(frozen=True, slots=True)

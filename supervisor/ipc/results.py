@@ -190,12 +190,14 @@ class IMapUnorderedIterator(_Iterator):
     def returned(self, at: int, values: list[Any]) -> None:
         """Take what items returned."""
         with self._accounting:
-            self._take(at, len(values), [(True, value) for value in values])
+            if self._count != self._length:
+                self._take(at, len(values), [(True, value) for value in values])
 
     def failed(self, at: int, count: int, error: BaseException) -> None:
         """Take the error of items: it is raised once for them all."""
         with self._accounting:
-            self._take(at, count, [(False, error)])
+            if self._count != self._length:
+                self._take(at, count, [(False, error)])
 
     def broken(self, at: int, error: BaseException) -> None:
         """Take the error of where the items come from: it stands at `at`, and is the last one."""

@@ -14,6 +14,10 @@ def square(number):
     return number * number
 
 
+def identity(given):
+    return given
+
+
 def add(one, other=0):
     return one + other
 

@@ -1,6 +1,7 @@
 """Pool: as multiprocessing's, and what it has beyond that."""
 
 import functools
+import gc
 import itertools
 import multiprocessing
 import multiprocessing.pool
@@ -20,6 +21,7 @@ from tests.ipc.pools import (
     add,
     closed,
     fails_at,
+    identity,
     kill,
     pause,
     square,
@@ -222,6 +224,35 @@ def test_a_script_that_works_with_multiprocessings_pool_runs_unchanged(tmp_path)
     assert "[0, 1, 4, 9, 16]" in said[0]
 
 
+def test_where_the_queues_are_full_everything_waits_and_what_never_fits_is_an_error(monkeypatch):
+    monkeypatch.setattr("supervisor.ipc.flight._NBYTES", 1 << 16)
+    with Pool(2, max_retries=9) as pool:
+        blobs = [bytes([n]) * 9000 for n in range(60)]
+        assert pool.map(identity, blobs, 1) == blobs
+        results = [pool.apply_async(identity, (blob,)) for blob in blobs]
+        kill(pool._pool[0])
+        assert list(pool.imap(identity, iter(blobs))) == blobs
+        assert [result.get(LIMIT) for result in results] == blobs
+        with pytest.raises(ValueError, match="cannot put"):
+            pool.apply(len, (bytes(70_000),))
+        with pytest.raises(multiprocessing.pool.MaybeEncodingError, match="cannot put"):
+            pool.apply(bytes, (70_000,))
+        closed(pool)
+
+
+def test_an_iterable_that_exits_ends_its_job_and_not_the_pool(pool):
+    def numbers():
+        yield 1
+        sys.exit(3)
+
+    found = pool.imap(square, numbers())
+    assert next(found) == 1
+    with pytest.raises(SystemExit):
+        next(found)
+    assert list(pool.imap(square, iter([2]))) == [4]
+    closed(pool)
+
+
 def test_f66_no_descriptor_and_no_thread_is_lost():
     def lives():
         with Pool(2) as pool:
@@ -231,6 +262,7 @@ def test_f66_no_descriptor_and_no_thread_is_lost():
             pool.map(square, range(9))
             closed(pool)
         del pool
+        gc.collect()  # what other tests have left behind
         return len(os.listdir("/proc/self/fd"))
 
     assert lives() == lives()
