@@ -10,16 +10,23 @@ from supervisor.unix import process
 from . import idle, native, restart, start
 
 
-def _logs(_tools, _options):
-    """Compare the log writer with s6-log: a program of its own."""
-    print("\nLogs", flush=True)
-    return (
-        subprocess.run([sys.executable, "-m", "tests.bench.bench_logs"], check=False).returncode
-        == 0
-    )
+def _program(name):
+    """Return a benchmark that is a program of its own."""
+
+    def run(_tools, _options):
+        print(f"\n{name}", flush=True)
+        command = [sys.executable, "-m", f"tests.bench.bench_{name}"]
+        return subprocess.run(command, check=False).returncode == 0
+
+    return run
 
 
-_BENCHMARKS = {"start": start.main, "restart": restart.main, "idle": idle.main, "logs": _logs}
+_BENCHMARKS = {
+    "start": start.main,
+    "restart": restart.main,
+    "idle": idle.main,
+    **{name: _program(name) for name in ("logs", "ipc", "pool")},
+}
 
 
 def main():
