@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 from supervisor.launch import Launch
 from supervisor.logs import terminal, writer
-from supervisor.master import CRASHED, Anchored, run_master
+from supervisor.master import Anchored, run_master
 from supervisor.unix import kin, limits, notify, process, rights, signals
 
 PAUSE = 0.2  # seconds before a helper that dies young is started again; more for one that crashes
@@ -208,9 +208,9 @@ def _reap(anchor: Anchor) -> None:
 def _bury(anchor: Anchor, helper: Helper, code: int) -> None:
     now = time.monotonic()
     helper.pid = 0
-    helper.crashes = helper.crashes + 1 if code == CRASHED else 0
+    helper.crashes = helper.crashes + 1 if code == process.CRASHED else 0
     helper.due = max(helper.due, now + PAUSE * (2 ** min(helper.crashes, 5) - 1))
-    if helper is anchor.master and code >= 0 and code != CRASHED:
+    if helper is anchor.master and code >= 0 and code != process.CRASHED:
         anchor.code = code
     elif anchor.master.crashes >= HOPELESS or (anchor.master.crashes and anchor.stopping):
         anchor.code = 1  # it cannot even begin; why has been printed

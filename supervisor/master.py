@@ -50,7 +50,6 @@ from supervisor.unix import process, rights, signals
 from supervisor.unix.poller import Poller
 from supervisor.verbs import Desk, Verbs, match
 
-CRASHED = 70  # the exit code of a helper that could not do its work: EX_SOFTWARE of sysexits.h
 DRAIN = 10.0  # seconds that the log writer has for the last words, on a full disk say
 SWEEP = 5.0  # seconds between two is_alive sweeps
 STUMBLE = 0.1  # seconds; a bug that strikes every turn must not take the machine
@@ -80,7 +79,7 @@ def run_master(launch: Launch, anchored: Anchored) -> int:
         master = Master(launch, anchored)
     except OSError as error:
         print(f"cannot start keepd: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
-        return CRASHED
+        return process.CRASHED
     gc.collect()
     gc.freeze()  # the plan stays: no collection need ever look at it again
     while master.code is None:

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 
 from supervisor.ipc.pidfd import open_pidfd, send_signal
 
+from .process import whole
+
 _ROUNDS = 100
 _KILL = 9
 
@@ -27,17 +29,6 @@ def _write(path: str, text: bytes) -> None:
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(fd, text)
-    finally:
-        os.close(fd)
-
-
-def _read(path: str) -> bytes:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        found = b""
-        while chunk := os.read(fd, 65_536):
-            found += chunk
-        return found
     finally:
         os.close(fd)
 
@@ -52,14 +43,14 @@ class Group:
     def procs(self) -> list[int]:
         """Return the pids of all processes in it, zombies not among them."""
         try:
-            return [int(pid) for pid in _read(f"{self.path}/cgroup.procs").split()]
+            return [int(pid) for pid in whole(f"{self.path}/cgroup.procs").split()]
         except FileNotFoundError:
             return []
 
     def populated(self) -> bool:
         """Return whether a process lives in it, or in a group below it."""
         try:
-            return b"populated 1" in _read(f"{self.path}/cgroup.events")
+            return b"populated 1" in whole(f"{self.path}/cgroup.events")
         except FileNotFoundError:
             return False
 
@@ -176,7 +167,7 @@ class Tree:
 
 def _mount() -> tuple[str, str] | None:
     """Return (mount point, the part of the hierarchy that it shows) of cgroup v2."""
-    for line in _read("/proc/self/mountinfo").decode().splitlines():
+    for line in whole("/proc/self/mountinfo").decode().splitlines():
         left, _, right = line.partition(" - ")
         if right.startswith("cgroup2 "):
             root, point = left.split(" ")[3:5]
@@ -190,7 +181,7 @@ def _own_folder() -> str | None:
     if mount is None:
         return None
     point, root = mount
-    for line in _read("/proc/self/cgroup").decode().splitlines():
+    for line in whole("/proc/self/cgroup").decode().splitlines():
         if line.startswith("0::/"):
             path = line[3:]
             inside = path == root or path.startswith(root.rstrip("/") + "/")

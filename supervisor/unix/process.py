@@ -36,6 +36,7 @@ __all__ = [
     "send_signal",
     "start_time",
     "subreaper",
+    "whole",
 ]
 
 CRASHED = 70  # EX_SOFTWARE: a helper that ended by an exception
@@ -156,18 +157,19 @@ def start_time(pid: int) -> int | None:
 def children(pid: int | None = None) -> list[int]:
     """Return the children of a process (default: our own), zombies among them."""
     if pid is None:  # we have one thread
-        return [int(child) for child in _read("/proc/thread-self/children").split()]
+        return [int(child) for child in whole("/proc/thread-self/children").split()]
     folder = f"/proc/{pid}/task"
     found: list[int] = []
     try:
         for task in os.listdir(folder):
-            found += map(int, _read(f"{folder}/{task}/children").split())
+            found += map(int, whole(f"{folder}/{task}/children").split())
     except (FileNotFoundError, ProcessLookupError):  # it, or one of its threads, has just ended
         return found
     return found
 
 
-def _read(path: str) -> bytes:
+def whole(path: str) -> bytes:
+    """Return what a file of /proc or /sys says, without the layers of open(); raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         found = b""
