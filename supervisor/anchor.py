@@ -15,11 +15,11 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
 
 from supervisor.launch import Launch
 from supervisor.logs import terminal, writer
 from supervisor.master import Anchored, run_master
+from supervisor.records import field, record
 from supervisor.unix import kin, limits, notify, process, rights, signals
 
 PAUSE = 0.2  # seconds before a helper that dies young is started again; more for one that crashes
@@ -29,7 +29,7 @@ DYING = 0.1  # the same, when the master has closed its socket
 PATIENCE = 5.0  # seconds that writer and follower have to finish when the master has left
 
 
-@dataclass(slots=True)
+@record()
 class Helper:
     """A process of keepd that the anchor starts again."""
 
@@ -38,7 +38,7 @@ class Helper:
     crashes: int = 0  # in a row, by its own exceptions
 
 
-@dataclass(slots=True)
+@record()
 class Anchor:
     """What the anchor knows: three pids and two sockets."""
 

@@ -10,11 +10,11 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from supervisor.core.spec import Log, ServiceSpec
 from supervisor.ipc.pidfd import Exit
+from supervisor.records import record
 from supervisor.unix import kin, process
 from supervisor.unix.birth import Birth, Stage
 from supervisor.unix.cgroup import Group, Tree
@@ -28,7 +28,7 @@ _OURS = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "WATCHDO
 _NOT_PASSED_ON = frozenset({*_OURS, "WATCHDOG_PID", "FDSTORE", "MAINPID"})
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Place:
     """Where services live. `tree` is where their cgroups are; None without any."""
 
@@ -50,7 +50,7 @@ class Streams(Protocol):
         """Hear that no process of the run is left, or that none was born."""
 
 
-@dataclass(slots=True)
+@record()
 class Run:
     """One run of one replica, from the order to bear it until nothing of it is left."""
 

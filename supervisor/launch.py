@@ -9,12 +9,12 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from dataclasses import dataclass
 
+from supervisor.records import record
 from supervisor.unix.private import make_private, open_private, write_private
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Launch:
     """The plan itself is not in here: it is run_dir/applied.json, written before the launch."""
 

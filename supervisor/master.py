@@ -18,7 +18,6 @@ import sys
 import time
 import traceback
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from supervisor import __version__
@@ -46,6 +45,7 @@ from supervisor.launch import Launch
 from supervisor.logs.relay import LogRelay
 from supervisor.probes import Probes
 from supervisor.processes import Place, Processes, sweep_leftovers
+from supervisor.records import record
 from supervisor.unix import process, rights, signals
 from supervisor.unix.poller import Poller
 from supervisor.verbs import Desk, Verbs, match
@@ -56,7 +56,7 @@ STUMBLE = 0.1  # seconds; a bug that strikes every turn must not take the machin
 HURRIED = 1.0  # seconds that a second Ctrl-C leaves to everyone
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Anchored:
     """What the anchor hands to a master."""
 

@@ -8,7 +8,6 @@ blocks, and news of a run that is asked about no longer are dropped.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import importlib
 import os
@@ -19,6 +18,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from supervisor import records
 from supervisor.core.spec import Ready
 from supervisor.unix import process
 from supervisor.unix.lines import LineConnection
@@ -69,7 +69,7 @@ class Probes:
     def start(self, key: str, run: int, ready: Ready, begin: Begin | None = None) -> None:
         """Ask until it is ready; where `ready.log` is set, its log is read from `begin` on."""
         self._forget(key)
-        message = {"probe": key, "run": run, "ready": dataclasses.asdict(ready), "begin": begin}
+        message = {"probe": key, "run": run, "ready": records.asdict(ready), "begin": begin}
         self._asked[key] = message
         if self._connection is not None:
             self._connection.send(message)

@@ -13,7 +13,6 @@ import select
 import signal
 import stat
 from collections.abc import Callable, Iterable
-from dataclasses import replace
 
 from supervisor.births import Births, Place, Run, Streams, tag
 from supervisor.core.events import (
@@ -30,6 +29,7 @@ from supervisor.core.events import (
 )
 from supervisor.core.spec import ServiceSpec
 from supervisor.ipc import pidfd as pidfds
+from supervisor.records import replace
 from supervisor.sweeps import Sweeper
 from supervisor.unix import cgroup, kin, process, signals
 from supervisor.unix.leftovers import sweep_leftovers as _sweep_leftovers

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from supervisor import __version__
@@ -15,6 +14,7 @@ from supervisor.control.server import Reply
 from supervisor.core.events import Input, RestartWanted, ShutdownWanted, StartWanted, StopWanted
 from supervisor.core.service import Service, State
 from supervisor.core.supervisor import Supervisor
+from supervisor.records import record
 from supervisor.unix import signals
 
 Params = dict[str, Any]
@@ -30,7 +30,7 @@ class BadParams(Exception):  # noqa: N818 (it names what is wrong, as all words 
         self.kind = kind
 
 
-@dataclass(slots=True)
+@record()
 class Waiter:
     """A request that is answered when its replicas have reached a goal, or its time is up."""
 
@@ -40,7 +40,7 @@ class Waiter:
     deadline: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Desk:
     """What the words need of the master."""
 

@@ -16,7 +16,6 @@ PURE = {
     *(
         "__future__",
         "collections",
-        "dataclasses",
         "datetime",
         "enum",
         "functools",
@@ -25,15 +24,18 @@ PURE = {
     ),
     *("itertools", "math", "re", "signal", "typing", "zlib"),
 }
+RECORDS = {"supervisor.records"}
 STDLIB = sys.stdlib_module_names
 DOORS = {
-    "core": PURE | {"supervisor.core"},
+    "core": PURE | {"supervisor.core"} | RECORDS,
     "ipc": STDLIB | {"supervisor.ipc"},
-    "unix": STDLIB | {"supervisor.unix", "supervisor.ipc"},
+    "unix": STDLIB | RECORDS | {"supervisor.unix", "supervisor.ipc"},
     "logs": STDLIB
+    | RECORDS
     | {"supervisor.logs", "supervisor.ipc", "supervisor.unix", "supervisor.core.spec"},
     "control": STDLIB | {"supervisor.control", "supervisor.unix"},
     "config": STDLIB
+    | RECORDS
     | {"supervisor.config", "supervisor.core.spec", "supervisor.unix", "yaml", "msgspec"},
     "cli": STDLIB
     | {"supervisor.cli", "supervisor.control.client", "supervisor.config.reader"}
@@ -45,7 +47,7 @@ EXCEPT = {  # one module, and what it alone may import beside its room's
 }
 HEIGHTS = {"supervisor.master", "supervisor.anchor", "supervisor.cli", "supervisor.faces"}
 LONG_LIVED = ["supervisor.anchor", "supervisor.master", "supervisor.logs.writer"]
-HEAVY = {"asyncio", "logging", "msgspec", "multiprocessing", "subprocess", "yaml"}
+HEAVY = {"asyncio", "dataclasses", "logging", "msgspec", "multiprocessing", "subprocess", "yaml"}
 CLOCKS = {"datetime.now", "datetime.utcnow", "datetime.today", "date.today"}
 
 Import = tuple[str, int, bool]  # module, line, whether it stands in a function

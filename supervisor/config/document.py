@@ -6,15 +6,15 @@ As with core/spec.py, options are fields with defaults and a `help`, and are lis
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from supervisor.core.spec import ServiceSpec
+from supervisor.records import field, record
 
 INCLUDABLE: Final = ("version", "services", "include", "defaults")  # keys of an included file
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Document:
     """The top level of a config file."""
 

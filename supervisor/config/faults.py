@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+
+from supervisor.records import asdict, record
 
 _MOST = 1_000  # faults kept; whoever has more mends these first
 _GUESSES = 200  # a guess compares with every known word: a bound for hopeless files
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Mark:
     """A place in a file; line and column count from 1, line 0 means the file as a whole."""
 
@@ -23,7 +24,7 @@ class Mark:
     column: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Fault:
     """One mistake; `key` is the path of the key ("services.web.env.PORT") or empty."""
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import glob
 import os
-from dataclasses import dataclass
 from typing import Final
 
 from supervisor.core.spec import ServiceSpec
+from supervisor.records import record
 
 from . import forms
 from .document import INCLUDABLE, Document
@@ -25,7 +25,7 @@ from .sources import tree
 MOST_FILES: Final = 10_000
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Listed:
     """A service as a file lists it, with the defaults that hold for it, normalized."""
 

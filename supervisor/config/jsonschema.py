@@ -1,13 +1,12 @@
 """The JSON Schema of a config file, for editors and other programs: `keepd check --schema`.
 
-Made by msgspec from the same dataclasses that the reader checks against. It speaks of the values
+Made by msgspec from the same records that the reader checks against. It speaks of the values
 that YAML 1.2 gives, so where the reader takes any plain scalar as a text it allows numbers too.
 """
 
 from __future__ import annotations
 
 import copy
-import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
@@ -15,6 +14,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from supervisor import records
 from supervisor.core.spec import Ready, ServiceSpec
 
 from . import units
@@ -73,10 +73,10 @@ def schema() -> dict[str, Any]:
 
 
 def _struct(owner: type, structs: Mapping[type, Any]) -> Any:  # noqa: ANN401 - a type made here
-    """Return a Struct that has the fields of a dataclass as they are written in YAML."""
+    """Return a Struct that has the fields of a record as they are written in YAML."""
     members = [
         (field.name, _described(owner, field, structs), _default(field))
-        if field.default is not dataclasses.MISSING
+        if field.default is not records.MISSING
         else (field.name, _described(owner, field, structs))
         for field in SHAPES[owner].values()
     ]

@@ -8,10 +8,11 @@ a text is told as faults.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from typing import Any, Final
 
 import yaml
+
+from supervisor.records import record
 
 from .faults import Faults, Mark
 from .nodes import Entry, Mapping, Node, Scalar, Sequence, shortened, told
@@ -32,7 +33,7 @@ _STARTS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Bounds:
     """How much one file may hold: bytes, levels, and nodes with aliases expanded."""
 

@@ -5,12 +5,12 @@ What a scalar means (a number, a truth, a duration) is decided by the schema alo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from supervisor.records import record
 
 from .faults import Mark
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Scalar:
     """A text as written; `quoted` also for block scalars; it begins `lead` columns after `at`."""
 
@@ -25,7 +25,7 @@ class Scalar:
         return not self.quoted and self.text in {"", "~", "null", "Null", "NULL"}
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Entry:
     """One key of a mapping and what it stands for."""
 
@@ -33,7 +33,7 @@ class Entry:
     value: Node
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Mapping:
     """Keys in their order; `weight` counts all nodes below, `height` the levels."""
 
@@ -48,7 +48,7 @@ class Mapping:
         return entry.value if entry else None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Sequence:
     """Nodes in their order."""
 

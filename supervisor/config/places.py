@@ -10,10 +10,11 @@ import pwd
 import re
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+
+from supervisor.records import field, record
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Overrides:
     """What the caller says beside the file; by default what its own environment says."""
 
@@ -22,7 +23,7 @@ class Overrides:
     uid: int = field(default_factory=os.geteuid)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Places:
     """A project's name and its directories, all absolute."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
 from itertools import groupby
 from typing import Any
 
@@ -25,12 +24,13 @@ from supervisor.core.spec import (
     Stop,
     Then,
 )
+from supervisor.records import fields, record
 
 FORMAT = 1
 _PLACES = ("name", "config", "folder", "run_dir", "log_dir")
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Plan:
     """One project: its places, and of each service one spec per replica."""
 

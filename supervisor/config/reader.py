@@ -17,8 +17,9 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
+
+from supervisor.records import asdict, record
 
 from .faults import Fault
 from .places import Overrides, Places
@@ -29,7 +30,7 @@ _CHUNK: Final = 2**18
 _PATIENCE: Final = 1_000  # milliseconds for a killed child to go
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Limits:
     """What the child may use."""
 
@@ -223,15 +224,11 @@ def _answer(what: str, path: str, overrides: Overrides) -> bytes:
     else:
         result = importlib.import_module("supervisor.config.read").read(path, overrides)
     if isinstance(result, tuple):
-        return _FAULTS + _json([_fields(fault) for fault in result])
+        return _FAULTS + _json([asdict(fault) for fault in result])
     if isinstance(result, Places):
-        return _PLAN + _json(_fields(result))
+        return _PLAN + _json(asdict(result))
     encoded: str = importlib.import_module("supervisor.config.plan").encode(result)
     return _PLAN + encoded.encode()
-
-
-def _fields(thing: Any) -> dict[str, Any]:  # noqa: ANN401 - a flat dataclass
-    return {name: getattr(thing, name) for name in thing.__dataclass_fields__}
 
 
 def _json(thing: object) -> bytes:

@@ -7,12 +7,12 @@ What has no default, or excludes another key, stands there as a comment with an 
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 import textwrap
 from collections.abc import Iterator
 from typing import Final
 
+from supervisor import records
 from supervisor.core.spec import Ready, ServiceSpec, StartLimit
 
 from . import units
@@ -96,7 +96,7 @@ def _value(owner: type, field: Field) -> str:
     if (owner, field.name) in _EXAMPLES:
         return _EXAMPLES[owner, field.name]
     assert field.default is not None, f"{owner.__name__}.{field.name} wants an example"
-    assert field.default is not dataclasses.MISSING, f"{owner.__name__}.{field.name} wants one too"
+    assert field.default is not records.MISSING, f"{owner.__name__}.{field.name} wants one too"
     if field.kind is Kind.DURATION:
         return units.written_duration(field.default)
     if field.kind is Kind.SIZE:

@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 from supervisor.core.spec import Ready, ServiceSpec
+from supervisor.records import replace
 
 from .environ import Environments
 from .faults import Faults

@@ -10,10 +10,10 @@ import re
 import shlex
 import signal
 from collections.abc import Mapping as Dict
-from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from supervisor.core.spec import Log, LogTo, Ready, ServiceSpec, Stop
+from supervisor.records import record, replace
 
 from .faults import Faults, Mark, meant
 from .names import OURS, RESERVED
@@ -27,7 +27,7 @@ _SIGNALS: Final = tuple(sorted(name.name.removeprefix("SIG") for name in signal.
 _FOR_PYTHON: Final = ("args", "kwargs", "interpreter")
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Draft:
     """A service whose fields are checked, but whose `${...}` are not expanded yet."""
 

@@ -1,4 +1,4 @@
-"""Checks nodes against the dataclasses of the core and makes their values, field by field.
+"""Checks nodes against the records of the core and makes their values, field by field.
 
 It reads every key and tells every fault; a field with a fault is left out, so that its default
 stands in for the checks that follow. What concerns several fields at once is in rules.py.
@@ -6,9 +6,10 @@ stands in for the checks that follow. What concerns several fields at once is in
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable
 from typing import Any
+
+from supervisor import records
 
 from . import leaves
 from .faults import Faults, Mark
@@ -80,12 +81,12 @@ class Schema:
         missing = [
             name
             for name, part in SHAPES[field.of].items()
-            if part.default is dataclasses.MISSING and name not in node.entries
+            if part.default is records.MISSING and name not in node.entries
         ]
         for name in missing:
             self._faults.add(node.at, key, f"the key '{name}' is missing")
         if any(
-            part.default is dataclasses.MISSING and name not in values
+            part.default is records.MISSING and name not in values
             for name, part in SHAPES[field.of].items()
         ):
             return BAD
@@ -109,7 +110,7 @@ class Schema:
                 return {}
             self._faults.add(node.at, key, f"a mapping is wanted here, not {told(node)}")
             return BAD
-        member = dataclasses.replace(
+        member = records.replace(
             field, kind=Kind.TEXT if field.kind is Kind.TEXT_MAP else Kind.CHOICE
         )
         values = {}

@@ -1,4 +1,4 @@
-"""The options of keepd as the schema sees them, read from the dataclasses that define them.
+"""The options of keepd as the schema sees them, read from the records that define them.
 
 Nothing is listed here but what a type cannot say: the bounds of numbers, and the keys that are
 designed but not built yet.
@@ -6,16 +6,15 @@ designed but not built yet.
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from msgspec import Meta
 
+from supervisor import records
 from supervisor.core.spec import (
     Backoff,
     Log,
@@ -24,6 +23,7 @@ from supervisor.core.spec import (
     StartLimit,
     Stop,
 )
+from supervisor.records import record
 
 from .document import Document
 
@@ -40,7 +40,7 @@ class Kind(enum.Enum):
     DURATION = "a duration"
     SIZE = "a size"
     CHOICE = "one of"  # of an enum
-    PART = "a mapping"  # of a dataclass's own keys
+    PART = "a mapping"  # of a record's own keys
     TEXTS = "a text or a list of texts"  # a single one stands for a list of one
     TEXT_MAP = "a mapping of texts"
     CHOICE_MAP = "a mapping of choices"
@@ -49,16 +49,16 @@ class Kind(enum.Enum):
     SERVICES = "a mapping of services"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Field:
-    """One option: `of` is the enum, the dataclass or the bounded type that its value is of."""
+    """One option: `of` is the enum, the record or the bounded type that its value is of."""
 
     name: str
     kind: Kind
     of: Any
     optional: bool  # null is a value
     help: str
-    default: Any  # dataclasses.MISSING where there is none
+    default: Any  # records.MISSING where there is none
     later: frozenset[str]  # words that are designed but not built yet
 
 
@@ -103,7 +103,7 @@ def _kind(hint: Any) -> tuple[Kind, Any]:  # noqa: ANN401 - a table of types
         case builtins, (member, *_) if builtins is tuple:
             return (Kind.ANY_LIST if member is Any else Kind.TEXTS), member
         case abstract, (_, member) if abstract is Mapping:
-            if member is Any or dataclasses.is_dataclass(member):
+            if member is Any or records.is_record(member):
                 return (Kind.ANY_MAP if member is Any else Kind.SERVICES), member
             return (Kind.TEXT_MAP if member is str else Kind.CHOICE_MAP), member
         case _:
@@ -113,7 +113,7 @@ def _kind(hint: Any) -> tuple[Kind, Any]:  # noqa: ANN401 - a table of types
     return (Kind.CHOICE if issubclass(hint, enum.Enum) else Kind.PART), hint
 
 
-def _field(owner: type, field: dataclasses.Field[Any], hint: Any) -> Field:  # noqa: ANN401
+def _field(owner: type, field: records.Field[Any], hint: Any) -> Field:  # noqa: ANN401
     parts = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if typing.get_origin(hint) is typing.Union:  # of an Annotated and None
         parts = typing.get_args(hint)
@@ -121,7 +121,7 @@ def _field(owner: type, field: dataclasses.Field[Any], hint: Any) -> Field:  # n
     if (owner, field.name) in _BOUNDS:
         of = Annotated[of, _BOUNDS[owner, field.name]]
     make = field.default_factory
-    default = field.default if make is dataclasses.MISSING else make()
+    default = field.default if make is records.MISSING else make()
     optional = types.NoneType in parts
     later = LATER_WORDS.get((owner, field.name), frozenset())
     return Field(field.name, kind, of, optional, field.metadata.get("help", ""), default, later)
@@ -131,7 +131,7 @@ def _fields(owner: type) -> dict[str, Field]:
     hints = typing.get_type_hints(owner, include_extras=True)
     return {
         field.name: _field(owner, field, hints[field.name])
-        for field in dataclasses.fields(owner)
+        for field in records.fields(owner)
         if (owner, field.name) != (ServiceSpec, "name")  # it is the key of the service
     }
 

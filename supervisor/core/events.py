@@ -7,54 +7,54 @@ Of each run exactly one last word is told: SpawnFailed or Gone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from supervisor.records import record
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class StartAsked:
     """The operator wants the service up."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class RestartAsked:
     """The operator wants the service stopped, if it runs, and started."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class StopPlanned:
     """The service is not wanted any more; its dependents stop first, then it hears StopAsked."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class StopAsked:
     """The operator, or a shutdown, wants the service down now."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class StopHurried:
     """The operator is impatient: `patience` seconds are left until KILL."""
 
     patience: float
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class StartAllowed:
     """Dependencies are met and the budget of starts has room: start now."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class DeadlineReached:
     """The clock has passed the service's deadline."""
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Spawned:
     """The process has been born: its exec, or the import of its function, is behind it."""
 
     run: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class SpawnFailed:
     """There is no process of this run, and there will be none."""
 
@@ -62,14 +62,14 @@ class SpawnFailed:
     error: str  # in words: "no such file: 'gunicron'"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class BecameReady:
     """The process can do its work."""
 
     run: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Exited:
     """The leader has ended, but other processes of the run are still there."""
 
@@ -77,7 +77,7 @@ class Exited:
     code: int | None  # as subprocess has it: negative for a signal; None if nobody knows
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Gone:
     """The leader has ended, and no process of the run is left."""
 
@@ -90,14 +90,14 @@ Report = Spawned | SpawnFailed | BecameReady | Exited | Gone
 Event = Request | Report | DeadlineReached
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Spawn:
     """Bring a process of this run to life; answer Spawned or SpawnFailed."""
 
     run: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Terminate:
     """Send the stop signal to the leader; where it has gone already, TERM to the rest of the run.
 
@@ -107,7 +107,7 @@ class Terminate:
     run: int
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Kill:
     """KILL to all that is left of this run, whoever its parent or session; again where need be.
 
@@ -120,35 +120,35 @@ class Kill:
 Action = Spawn | Terminate | Kill
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class StartWanted:
     """The operator wants these replicas up, and what they depend on."""
 
     ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class RestartWanted:
     """The operator wants these replicas ended and started."""
 
     ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class StopWanted:
     """The operator wants these replicas down, dependents before what they depend on."""
 
     ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class ShutdownWanted:
     """Everything is to stop, and then keepd; with `patience`, at once and in so many seconds."""
 
     patience: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Heard:
     """News of one replica."""
 
@@ -156,7 +156,7 @@ class Heard:
     report: Report
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class TimePassed:
     """The clock has moved: whatever is due is done."""
 
@@ -164,7 +164,7 @@ class TimePassed:
 Input = StartWanted | RestartWanted | StopWanted | ShutdownWanted | Heard | TimePassed
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Do:
     """Carry out `action` for the replica."""
 
@@ -172,7 +172,7 @@ class Do:
     action: Action
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Changed:
     """The replica went from one state to another: tell those who watch."""
 
@@ -181,7 +181,7 @@ class Changed:
     after: str
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Leave:
     """Nothing is left to do: keepd ends with this exit code."""
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import enum
 import zlib
-from dataclasses import dataclass
+
+from supervisor.records import record
 
 from .events import (
     Action,
@@ -60,7 +61,7 @@ class Cause(enum.StrEnum):
 AT_REST = frozenset({State.STOPPED, State.BACKOFF, State.EXITED, State.FATAL})
 
 
-@dataclass(slots=True)
+@record()
 class Ended:
     """How the last run ended."""
 
@@ -70,7 +71,7 @@ class Ended:
     lived: float  # seconds from its birth
 
 
-@dataclass(slots=True)
+@record()
 class Service:
     """One replica: what it should be, and what it is."""
 

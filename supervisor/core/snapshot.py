@@ -6,16 +6,17 @@ The object is stable (version 1): fields may be added, none is renamed or remove
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
+
+from supervisor.records import record
 
 from .service import Ended, Service, State
 from .supervisor import Supervisor
 from .words import ended_words, signal_name, span
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Clocks:
     """One instant on both clocks: durations are of `now`, dates of `wall`."""
 
@@ -23,7 +24,7 @@ class Clocks:
     wall: float  # seconds since 1970
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Facts:
     """What only the shell knows of a replica."""
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Annotated, Any
+
+from supervisor.records import field, record
 
 Seconds = Annotated[float, "duration"]
 Size = Annotated[int, "size"]
@@ -53,7 +54,7 @@ class LogFormat(enum.StrEnum):
     RAW = "raw"
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Backoff:
     """How long to wait before the next start: `first`, growing by `factor`, up to `limit`."""
 
@@ -74,7 +75,7 @@ class Backoff:
         return pause * (1 + self.jitter * dice)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class StartLimit:
     """At most `starts` starts `within` a time; what exceeds it fails for good, or ends keepd."""
 
@@ -86,7 +87,7 @@ class StartLimit:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Stop:
     """How a service is told to end, and when patience ends."""
 
@@ -94,7 +95,7 @@ class Stop:
     timeout: Seconds = field(default=10.0, metadata={"help": "after this, KILL to all of it"})
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Ready:
     """How a service tells that it can do its work: exactly one of the kinds."""
 
@@ -111,7 +112,7 @@ class Ready:
     every: Seconds = field(default=0.25, metadata={"help": "the pause between two tries"})
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Log:
     """What becomes of what a service prints."""
 
@@ -130,7 +131,7 @@ class Log:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@record(frozen=True, kw_only=True)
 class ServiceSpec:
     """One service as the list has it; with `${replica}` filled in, one replica of it."""
 

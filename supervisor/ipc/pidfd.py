@@ -10,14 +10,15 @@ import contextlib
 import os
 import select
 import signal
-from dataclasses import dataclass
 
 
-@dataclass(frozen=True, slots=True)
 class Exit:
     """The end of a process. `code` as subprocess has it, None if nobody can know any more."""
 
-    code: int | None
+    __slots__ = ("code",)
+
+    def __init__(self, code: int | None) -> None:
+        self.code = code
 
 
 def open_pidfd(pid: int) -> int:

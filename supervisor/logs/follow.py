@@ -11,8 +11,8 @@ import heapq
 import os
 import select
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
+from supervisor.records import record
 from supervisor.unix import inotify
 
 from .files import rotated_number
@@ -23,7 +23,7 @@ _CHANGES = inotify.MODIFY | inotify.CREATE | inotify.MOVED_FROM | inotify.MOVED_
 SOURCE_GONE = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Choice:
     """Which lines are shown."""
 

@@ -8,7 +8,8 @@ successor with nothing lost, doubled or torn. Nothing here opens, reads or write
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+
+from supervisor.records import record
 
 # Ends the piece of a line that is longer than max_line; the rest of it follows as a line.
 CONTINUES = b" [keepd: line continues]\n"
@@ -18,7 +19,7 @@ UNFINISHED = b" [keepd: no newline at the end]\n"
 Piece = tuple[bytes | memoryview, ...]  # what goes into one file, to be written in this order
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Place:
     """Where a stream stands between two batches."""
 
@@ -27,7 +28,7 @@ class Place:
     column: int = 0  # bytes of the line that is still open in it; 0: it ends with a whole line
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Rules:
     """What the configuration says about a stream's files; sizes are bytes."""
 
@@ -37,7 +38,7 @@ class Rules:
     max_line: int = 65_536
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Batch:
     """All that decides how one batch is written, beside its bytes."""
 

@@ -13,10 +13,10 @@ import fcntl
 import os
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from supervisor.core.spec import Log, LogFormat, LogTo
+from supervisor.records import record
 from supervisor.unix.lines import LineConnection
 from supervisor.unix.poller import Poller
 from supervisor.unix.private import make_folders
@@ -29,7 +29,7 @@ _ROOM_FOR = 64  # streams; beyond, an unprivileged user is soon out of pipe memo
 _LONGEST_EVENT = 4000  # bytes; up to PIPE_BUF a write is whole or not at all
 
 
-@dataclass(slots=True)
+@record()
 class _Run:
     fd: int
     path: str

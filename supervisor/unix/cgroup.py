@@ -15,9 +15,9 @@ import contextlib
 import os
 import re
 import zlib
-from dataclasses import dataclass
 
 from supervisor.ipc.pidfd import open_pidfd, send_signal
+from supervisor.records import record
 
 from .process import whole
 
@@ -33,7 +33,7 @@ def _write(path: str, text: bytes) -> None:
         os.close(fd)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Group:
     """One group; `home` is where keepd's own processes live."""
 
@@ -119,7 +119,7 @@ class Group:
                 os.rmdir(folder)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Tree:
     """The part of the hierarchy that is ours. `base` is a folder; `outside` where we came from."""
 

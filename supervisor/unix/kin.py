@@ -12,9 +12,9 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from supervisor.ipc.pidfd import open_pidfd, send_signal
+from supervisor.records import record
 
 from .process import children
 
@@ -27,7 +27,7 @@ _GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 Members = dict[int, int]  # pid: start time
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Stat:
     """What /proc/PID/stat says."""
 
@@ -38,7 +38,7 @@ class Stat:
     has_environment: bool  # or will never have one
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Marks:
     """How the processes of one run are known, beside their descent."""
 

@@ -12,9 +12,9 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from supervisor.ipc.pidfd import send_signal
+from supervisor.records import record
 
 from . import kin
 from .cgroup import Group, Tree
@@ -22,7 +22,7 @@ from .cgroup import Group, Tree
 _PATIENCE = 5.0  # seconds for all that was killed to be gone
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Leftover:
     """One process that an earlier keepd left."""
 

@@ -13,8 +13,9 @@ import select
 import socket
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from supervisor.records import record
 
 from .poller import Poller
 
@@ -24,7 +25,7 @@ _OVER = select.EPOLLHUP | select.EPOLLERR
 _FLAGS = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Limits:
     """How much one side may burden the other; sizes are bytes."""
 

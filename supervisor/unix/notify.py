@@ -12,7 +12,8 @@ import contextlib
 import os
 import socket
 import struct
-from dataclasses import dataclass
+
+from supervisor.records import record
 
 from .private import make_folders
 
@@ -40,7 +41,7 @@ def sd_notify(text: str) -> None:
         sock.sendto(text.encode(), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL, address)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Words:
     """What one datagram said."""
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from supervisor.records import record
 
 from . import limits, signals
 from .cgroup import Group
@@ -20,7 +21,7 @@ __all__ = ["CannotError", "Newborn", "spawn"]
 _DEFAULTS = sorted(signals.ALL)
 
 
-@dataclass(frozen=True, slots=True)
+@record(frozen=True)
 class Newborn:
     """What a process is to begin with. `out` becomes stdout and stderr, `null` stdin."""
 

@@ -1,12 +1,12 @@
 """A plan survives its own JSON: it is what a successor of the master reads."""
 
-import dataclasses
 import json
 import subprocess
 import sys
 
 import pytest
 
+from supervisor import records
 from supervisor.config.plan import Plan, decode, encode
 from supervisor.core.spec import (
     Backoff,
@@ -51,7 +51,7 @@ def plan(**services):
 
 
 def test_a_plan_is_decoded_as_it_was_encoded():
-    given = plan(web=(FULL, FULL, dataclasses.replace(FULL, cwd="/")), db=(SMALL,), none=())
+    given = plan(web=(FULL, FULL, records.replace(FULL, cwd="/")), db=(SMALL,), none=())
     read = decode(encode(given))
     assert read == given
     assert isinstance(read.services["web"][0].log.to, LogTo)
@@ -61,8 +61,8 @@ def test_a_plan_is_decoded_as_it_was_encoded():
 
 def test_every_field_of_the_spec_was_tried():
     for part in (FULL, FULL.log, FULL.start_limit):
-        for field in dataclasses.fields(part):
-            if field.default is not dataclasses.MISSING and field.name not in {
+        for field in records.fields(part):
+            if field.default is not records.MISSING and field.name not in {
                 "max_size",
                 "max_line",
                 "within",
@@ -71,7 +71,7 @@ def test_every_field_of_the_spec_was_tried():
 
 
 def test_what_is_equal_is_one_object_after_decoding():
-    other = dataclasses.replace(SMALL, name="other")
+    other = records.replace(SMALL, name="other")
     read = decode(encode(plan(db=(SMALL, SMALL), other=(other,)))).services
     assert read["db"][0] is read["db"][1]
     assert read["db"][0].env is read["other"][0].env

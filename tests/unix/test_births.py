@@ -4,12 +4,12 @@ import os
 import resource
 import signal
 import stat
-from dataclasses import replace
 
 import pytest
 
 from supervisor.core.events import BecameReady, Gone, Spawned, SpawnFailed
 from supervisor.core.spec import Ready
+from supervisor.records import replace
 from supervisor.unix import limits
 from tests.unix.world import ENV, KINDS, status
 

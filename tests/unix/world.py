@@ -6,12 +6,12 @@ import signal
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from supervisor.core.events import Exited, Gone, Kill, Spawn, Spawned, SpawnFailed, Terminate
 from supervisor.core.spec import ServiceSpec
 from supervisor.processes import Place, Processes
+from supervisor.records import replace
 from supervisor.unix import kin, process, signals
 from supervisor.unix.poller import Poller
 
