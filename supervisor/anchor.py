@@ -64,6 +64,7 @@ def run(launch: Launch) -> int:
     anchor = Anchor(launch, limits.raise_nofile(), wake, frozenset(process.children()))
     gc.collect()
     gc.freeze()  # what is forked from here on shares these pages for good
+    gc.enable()
     if launch.foreground:
         _fork_follower(anchor, terminal.marks(launch.log_dir))
     _fork_both(anchor)

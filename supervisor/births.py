@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -25,6 +26,7 @@ from supervisor.unix.spawn import Newborn, spawn
 from supervisor.unix.words import CannotError
 
 _OURS = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "WATCHDOG_USEC")
+_CROWD = 0.02  # seconds from one birth to the next
 _NOT_PASSED_ON = frozenset({*_OURS, "WATCHDOG_PID", "FDSTORE", "MAINPID"})
 
 
@@ -120,7 +122,7 @@ def order(run: Run, place: Place) -> dict[str, Any]:
         "env": environment(run),
         "cwd": _folder(spec, place),
         "nofile": place.nofile,
-        "group": run.group.make() if run.group else None,
+        "group": run.group.make() if run.group is not None else None,
     }
 
 
@@ -152,6 +154,7 @@ class Births:
         # Of a low number, kept for the output of newborns: posix_spawn handles no descriptor above
         # the soft limit that they are born with.
         self._low = os.dup(self._null)
+        self._latest = 0.0  # when the latest birth into a group began
 
     def helpers(self) -> set[int]:
         """Return the pids of our zygotes."""
@@ -169,21 +172,32 @@ class Births:
         if run.spec.ready is not None and run.spec.ready.notify:
             run.ear = NotifySocket(notify_path(self._place, run.id, run.number))
             self._poller.watch(run.ear.fileno(), lambda _mask: self._keeper.heard(run))
-        if needs_zygote(run.spec, self._place):
+        if needs_zygote(run.spec, self._place) or (run.group is not None and not self._crowded()):
             self._ask(run, out)
         else:
             self._spawn(run, out)
 
+    def _crowded(self) -> bool:
+        """Return whether births follow each other at once.
+
+        To move ourselves into a group takes a grace period of the kernel, 10 ms and more, for the
+        first of many and next to nothing for the others. A newborn of the zygote need not be moved.
+        """
+        before, self._latest = self._latest, time.monotonic()
+        return self._latest - before < _CROWD
+
     def _ask(self, run: Run, out: int) -> None:
         try:
-            run.birth = Birth(self._poller, order(run, self._place), lambda: self._told(run))
+            what = order(run, self._place)
+            group = run.group.renew() if run.group and not run.spec.python else -1
+            run.birth = Birth(self._poller, what, lambda: self._told(run), group)
         except ValueError as error:  # an argument that cannot be handed to another process
             raise CannotError(str(error)) from error
         interpreter = (run.spec.interpreter or sys.executable) if run.spec.python else None
         self._nursery.bear(interpreter, run.birth, out)
 
     def _spawn(self, run: Run, out: int) -> None:
-        cwd, nofile = self._place.base_cwd, self._place.nofile
+        cwd, nofile = _folder(run.spec, self._place), self._place.nofile
         newborn = Newborn(argv(run.spec), environment(run), cwd, self._low, self._null, nofile)
         place_for_pidfd = os.dup(self._null)  # without one we could not hold what we bear
         os.dup2(out, self._low, inheritable=False)

@@ -6,6 +6,7 @@ Only the module of that word is imported: most words are one request, and should
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import os
 import sys
@@ -80,6 +81,7 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Carry out one command line; return its exit code."""
+    gc.disable()  # most words are over before there is garbage; the anchor has its own mind
     typed = list(sys.argv[1:] if arguments is None else arguments)
     at = _word_at(typed)
     if at is None:

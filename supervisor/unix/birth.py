@@ -31,7 +31,14 @@ class Stage(enum.Enum):
 class Birth:
     """One birth: `told` is called at each new stage."""
 
-    def __init__(self, poller: Poller, order: Mapping[str, Any], told: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        poller: Poller,
+        order: Mapping[str, Any],
+        told: Callable[[], None],
+        group: int = -1,
+    ) -> None:
+        """Prepare it; ValueError for an order that cannot be sent. `group` becomes the birth's."""
         body = marshal.dumps(dict(order), zygote.FORMAT)
         self._order = memoryview(len(body).to_bytes(zygote.HEADER, "big") + body)
         self._name = order["argv"][0] if "argv" in order else order["call"]
@@ -40,6 +47,7 @@ class Birth:
         self._told = told
         self._heard = b""
         self._exec = False
+        self._group = group
         self._sock, self._its = socket.socketpair()
         self.stage = Stage.ASKED
         self.pid = 0
@@ -49,17 +57,24 @@ class Birth:
         poller.watch(self._sock.fileno(), self._ready)
 
     def send_to(self, zygote_sock: socket.socket, out: int) -> None:
-        """Hand the newborn's end of our socket, and its output, to a zygote."""
-        rights = array.array("i", [self._its.fileno(), out])
+        """Hand the newborn's end of our socket, its output and its group to a zygote."""
+        rights = array.array("i", [fd for fd in (self._its.fileno(), out, self._group) if fd >= 0])
         ancillary = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
         zygote_sock.sendmsg([b"birth"], ancillary, _FLAGS)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Close what is the newborn's."""
         self._its.close()
+        group, self._group = self._group, -1
+        if group >= 0:
+            os.close(group)
 
     def give_up(self) -> None:
         """Hear no more; a newborn without its order ends by itself."""
         self._poller.forget(self._sock.fileno())
         self._sock.close()
-        self._its.close()
+        self._let_go()
 
     def fail(self, words: str) -> None:
         """End the birth."""

@@ -68,9 +68,21 @@ class Group:
             _write(f"{self.home}/cgroup.procs", b"0")
 
     def make(self) -> str:
-        """Return the file to write `0` to, for a newborn that enters by itself."""
+        """Return its folder, for a newborn that enters by itself."""
         os.makedirs(self.path, exist_ok=True)
-        return f"{self.path}/cgroup.procs"
+        return self.path
+
+    def renew(self) -> int:
+        """Return a descriptor of the group, made anew, for a newborn to be born in; -1 if not.
+
+        A group that was ever killed kills all that clone3 bears in it, by kernels that compare the
+        count of kills with that of the parent's group (seen on 6.18).
+        """
+        with contextlib.suppress(OSError):
+            self.remove()
+            os.mkdir(self.path)
+            return os.open(self.path, os.O_PATH | os.O_CLOEXEC)
+        return -1
 
     def everybody(self) -> list[int]:
         """Return the pids in it and in the groups below."""

@@ -48,13 +48,13 @@ def _memory(module: ModuleType) -> bytes:
         return file.read()
 
 
-def _compiled(module: ModuleType) -> bytes:
+def _compiled(source: bytes) -> bytes:
     """Return it as our own interpreter reads it fastest: compiling leaves a larger process."""
-    code = compile(_memory(module), "zygote.py", "exec", dont_inherit=True)
+    code = compile(source, "zygote.py", "exec", dont_inherit=True)
     return importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(code)
 
 
-_ZYGOTE, _FUNCTION, _COMPILED = _memory(zygote), _memory(function), _compiled(zygote)
+_ZYGOTE, _FUNCTION = _memory(zygote), _memory(function)
 
 
 class Zygote:
@@ -179,7 +179,7 @@ class Nursery:
         with contextlib.ExitStack() as held:
             null = _held(held, os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
             site = os.path.dirname(process.title_folder())  # for zygotes without one
-            codes = (_ZYGOTE, _FUNCTION) if interpreter else (_COMPILED,)
+            codes = (_ZYGOTE, _FUNCTION) if interpreter else (_compiled(_ZYGOTE),)
             code = [_held(held, _in_memory(each)) for each in codes]
             files = [f"/dev/fd/{fd}" for fd in code]
             argv = [

@@ -4,10 +4,11 @@ This file stands alone, and is run by any CPython 3.9+: `python -IS zygote.py FD
 commands that need something set up before their exec, `python -I zygote.py FD FUNCTION_PY SITE`
 services that are Python functions; keepd need not be installed there. Every module more makes each
 fork dearer, so it imports very few. The zygote itself reads no order: for each birth it gets a
-socket and the service's output, and makes a newborn that is the master's child (by CLONE_PARENT,
-or by forking twice and reaping the go-between: the master is a subreaper), whatever becomes of the
-zygote. The newborn waits for its order on that socket. If it never comes, because the master or
-the zygote was killed meanwhile, the newborn ends: nothing half-born can ever become a service.
+socket, the service's output and perhaps its cgroup, and makes a newborn that is the master's child
+(by CLONE_PARENT, or by forking twice and reaping the go-between: the master is a subreaper),
+whatever becomes of the zygote. The newborn waits for its order on that socket. If it never comes,
+because the master or the zygote was killed meanwhile, the newborn ends: nothing half-born can ever
+become a service.
 
 On the birth's socket the master reads lines: `pid N`, `born` (it is the master's child now), then
 from the newborn `exec` (end of file or an error follows), `alive` (its function is imported and
@@ -43,6 +44,9 @@ HEADER = 4  # bytes: the length of the order that follows, which is marshalled
 FORMAT = 2  # of marshal: what every version reads and writes
 _SYS_CLONE3 = 435  # the same on every architecture
 _CLONE_PARENT = 0x8000
+_CLONE_INTO_CGROUP = 0x2_0000_0000  # Linux 5.7
+# An old kernel, a sandbox, or no cgroup: it may still work in two steps.
+_UNKNOWN = {errno.ENOSYS, errno.EPERM, errno.EINVAL, errno.E2BIG, errno.EBADF}
 _LOST = 127  # exit code of a newborn that had to give up, seen by nobody
 
 
@@ -79,9 +83,9 @@ def serve(control: int, call: Call | None = None) -> None:
         data, fds = _receive(zygote.asked)
         if not data:
             return
-        if len(fds) == 2:
+        if len(fds) >= 2:
             try:
-                beget(zygote, fds[0], fds[1])
+                beget(zygote, *fds)
             except OSError as error:
                 _tell_failed(fds[0], "fork", error)
         for fd in fds:
@@ -90,7 +94,7 @@ def serve(control: int, call: Call | None = None) -> None:
 
 def _receive(asked: socket.socket) -> tuple[bytes, list[int]]:
     # Not socket.recv_fds: it ignores its flags, and the descriptors would leak into services.
-    room = socket.CMSG_SPACE(2 * 4)
+    room = socket.CMSG_SPACE(3 * 4)
     data, ancillary, _, _ = asked.recvmsg(16, room, socket.MSG_CMSG_CLOEXEC)
     fds = array.array("i")
     for level, kind, body in ancillary:
@@ -99,13 +103,14 @@ def _receive(asked: socket.socket) -> tuple[bytes, list[int]]:
     return data, list(fds)
 
 
-def _clone() -> int:
-    """Fork a child of our own parent; return as os.fork does.
+def _clone(group: int) -> int:
+    """Fork a child of our own parent, in a cgroup if one is given; return as os.fork does.
 
     The C library is not told: such a newborn must do little, and execute a program soon.
     """
     libc = ctypes.PyDLL(None, use_errno=True)  # keeps the interpreter's lock over the call
-    words = array.array("Q", [_CLONE_PARENT, *[0] * 7])
+    flags = _CLONE_PARENT | (_CLONE_INTO_CGROUP if group >= 0 else 0)
+    words = array.array("Q", [flags, *[0] * 7, *([0, 0, group] if group >= 0 else ())])
     address, size = words.buffer_info()
     libc.PyOS_BeforeFork()
     pid: int = libc.syscall(_SYS_CLONE3, ctypes.c_void_p(address), size * words.itemsize)
@@ -119,28 +124,28 @@ def _clone() -> int:
     return pid
 
 
-def _beget_beside(zygote: Zygote, birth: int, out: int) -> None:
+def _beget_beside(zygote: Zygote, birth: int, out: int, group: int = -1) -> None:
     """Fork once, beside us; every path of the other ends in os._exit or exec."""
     try:
-        pid = _clone()
+        pid = _clone(group)
     except OSError as error:
-        if error.errno not in {errno.ENOSYS, errno.EPERM}:  # a sandbox that does not know clone3
+        if error.errno not in _UNKNOWN:
             raise
         _beget_twice(zygote, birth, out)
         return
     if pid == 0:
-        _live(zygote, birth, out)
+        _live(zygote, birth, out, inside=group >= 0)
     _tell(birth, b"pid %d\nborn\n" % pid)
 
 
-def _beget_twice(zygote: Zygote, birth: int, out: int) -> None:
+def _beget_twice(zygote: Zygote, birth: int, out: int, _group: int = -1) -> None:
     """Fork twice; every path of the two others ends in os._exit or exec."""
     between = os.fork()
     if between == 0:
         try:
             pid = os.fork()
             if pid == 0:
-                _live(zygote, birth, out)
+                _live(zygote, birth, out, inside=False)
             _tell(birth, b"pid %d\n" % pid)
         except OSError as error:
             _tell_failed(birth, "fork", error)
@@ -163,12 +168,14 @@ def _tell_failed(birth: int, step: str, error: BaseException) -> None:
     _tell(birth, f"failed {step} {number} {words}\n".encode("utf-8", "replace"))
 
 
-def _live(zygote: Zygote, birth: int, out: int) -> None:
-    """Be the newborn: wait for the order, prepare, become the service."""
+def _live(zygote: Zygote, birth: int, out: int, *, inside: bool) -> None:
+    """Be the newborn, in its group or not yet: wait for the order, prepare, become the service."""
     code = _LOST
     try:
         zygote.asked.close()
         order = _order(birth)
+        if order is not None and inside:
+            order["group"] = None
         if order is not None and _prepare(order, birth, out):
             code = zygote.call(order, birth) if zygote.call else _exec(order, birth)
     except BaseException as error:  # noqa: BLE001 - it must end here, and be told
@@ -202,7 +209,7 @@ def _prepare(order: Order, birth: int, out: int) -> bool:
     step = "group"
     try:
         if order["group"]:
-            with open(order["group"], "wb", buffering=0) as file:
+            with open(order["group"] + "/cgroup.procs", "wb", buffering=0) as file:
                 file.write(b"0")  # first of all: nothing of it is ever outside its group
         step = "session"
         os.setsid()

@@ -197,7 +197,10 @@ def test_f39_an_import_that_hangs_blocks_nobody(world):
 
 
 def test_f39_a_birth_that_hangs_before_exec_blocks_nobody(plain, tmp_path):
-    os.mkfifo(tmp_path / "gate")  # to open it for writing hangs, as a dead network's file would
+    os.makedirs(tmp_path / "gate")
+    os.mkfifo(
+        tmp_path / "gate" / "cgroup.procs"
+    )  # to open it for writing hangs, as a dead network's file would
     nursery = Nursery(plain.poller)
     null = os.open(os.devnull, os.O_RDWR)
 
