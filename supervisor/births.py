@@ -178,13 +178,13 @@ class Births:
             self._spawn(run, out)
 
     def _crowded(self) -> bool:
-        """Return whether births follow each other at once.
+        """Return whether births follow each other at once, or the zygote has not answered the last.
 
         To move ourselves into a group takes a grace period of the kernel, 10 ms and more, for the
         first of many and next to nothing for the others. A newborn of the zygote need not be moved.
         """
         before, self._latest = self._latest, time.monotonic()
-        return self._latest - before < _CROWD
+        return self._latest - before < _CROWD or self._nursery.expecting()
 
     def _ask(self, run: Run, out: int) -> None:
         try:

@@ -113,7 +113,8 @@ class Master:
         self.anchor.setblocking(False)
         self.poller.watch(anchored.fd, self._hear_anchor)
         self.supervisor = Supervisor(self.plan.services, seed=os.getpid())
-        if "NOTIFY_SOCKET" not in os.environ:  # nobody ends us after TimeoutStopSec
+        self.managed = "NOTIFY_SOCKET" in os.environ  # by systemd
+        if not self.managed:  # nobody ends us after TimeoutStopSec
             limit = max(self.supervisor.shutdown_limit, self.supervisor.longest_stop())
             self.supervisor.shutdown_limit = limit
         self.relay = LogRelay(self.poller, launch.run_dir, launch.log_dir, self._trouble)
@@ -186,7 +187,7 @@ class Master:
             self.handle(TimePassed())
             self._drain()
         self.verbs.look()
-        if self.changed:
+        if self.changed and self.managed:
             self._notify_status()
         if self.leaving is not None and now >= self.leaving[0]:
             self.code = self.leaving[1]

@@ -66,6 +66,7 @@ class Processes:
         self._births = Births(poller, place, self)
         self._sweeper = Sweeper(self._by_pid, self._births.helpers)
         self._settling = False
+        self._reaping = False
         process.keep_private()
 
     # ---- what the master asks for ---------------------------------------------------------------
@@ -113,6 +114,10 @@ class Processes:
 
     def child_died(self) -> None:
         """Hear SIGCHLD: reap strangers, go on with sweeps."""
+        self._reaping = True
+        self._settle_soon()
+
+    def _settle_soon(self) -> None:
         if not self._settling:
             self._settling = True
             self._poller.later(self._settle)
@@ -213,7 +218,7 @@ class Processes:
     def _died(self, run: Run) -> None:
         self._poller.forget(run.pidfd)
         self._ended[run.id] = run
-        self.child_died()
+        self._settle_soon()
 
     def _settle(self) -> None:
         """Look once at all that has died since: told, swept, reaped."""
@@ -221,7 +226,10 @@ class Processes:
         self._sweeper.look_anew()
         for run in list(self._ended.values()):
             self._guarded(self._settle_one, run)
-        if not self._births.expecting():  # an unknown child may be a newborn not told of yet
+        # Only after a SIGCHLD: with many children it takes a while, and somebody is to be born now.
+        # And an unknown child may be a newborn that has not been told of yet.
+        if self._reaping and not self._births.expecting():
+            self._reaping = False
             self._sweeper.reap()
 
     def _settle_one(self, run: Run) -> None:

@@ -36,10 +36,18 @@ class Sweeper:
     def strangers(self) -> list[tuple[int, Run | None]]:
         """Return our living children that lead no run, each with the run that it belongs to."""
         if self._strangers is None:
-            helpers = self._helpers()
-            unknown = [p for p in process.children() if p not in self._runs and p not in helpers]
+            unknown = self._unknown()
             self._strangers = self._attribute(unknown) if unknown else []
         return self._strangers
+
+    def _unknown(self) -> list[int]:
+        """Return our children that nobody knows. As many children as are known: they are those."""
+        helpers = self._helpers()
+        listed = process.whole("/proc/thread-self/children")  # we have one thread
+        if listed.count(b" ") == len(self._runs) + len(helpers):
+            return []
+        children = map(int, listed.split())
+        return [pid for pid in children if pid not in self._runs and pid not in helpers]
 
     def _attribute(self, pids: list[int]) -> list[tuple[int, Run | None]]:
         tags = {run.marks.tag: run for run in self._runs.values()}
@@ -94,10 +102,8 @@ class Sweeper:
         helpers = self._helpers()
         while (dead := _first_dead()) is not None:
             if dead in self._runs or dead in helpers:
-                unknown = [p for p in process.children() if p not in self._runs]
-                for pid in unknown:
-                    if pid not in helpers:
-                        _reap(pid)
+                for pid in self._unknown():
+                    _reap(pid)
                 return
             _reap(dead)
 

@@ -67,7 +67,7 @@ class Zygote:
         self._child = pidfds.Child(pid)
         self._queue: deque[tuple[Birth, int]] = deque()
         self.births: list[Birth] = []
-        self._over = False
+        self.over = False
         poller.watch(self._child.sentinel, lambda _mask: self.end())
         poller.watch(sock.fileno(), self._ready, 0)
 
@@ -101,13 +101,13 @@ class Zygote:
     @property
     def alive(self) -> bool:
         """Whether it lives."""
-        return not self._over and self._child.is_alive()
+        return not self.over and self._child.is_alive()
 
     def end(self) -> None:
         """Kill it, if it lives, and fail its births; more than once is fine."""
-        if self._over:
+        if self.over:
             return
-        self._over = True
+        self.over = True
         self._poller.forget(self._child.sentinel)
         self._poller.forget(self._sock.fileno())
         self._child.kill()
@@ -139,8 +139,8 @@ class Nursery:
         found.bear(birth, out)
 
     def pids(self) -> set[int]:
-        """Return the pids of the zygotes: children of ours that are no strangers."""
-        return {each.pid for each in self._zygotes.values()}
+        """Return the pids of the zygotes that are not reaped: children of ours, no strangers."""
+        return {each.pid for each in self._zygotes.values() if not each.over}
 
     def expecting(self) -> bool:
         """Return whether an unknown child may be a newborn that has not been told yet."""

@@ -168,6 +168,9 @@ def children(pid: int | None = None) -> list[int]:
     return found
 
 
+_SHORT = 4096 - 256  # bytes: the kernel makes such files by the page, and this one was not full
+
+
 def whole(path: str) -> bytes:
     """Return what a file of /proc or /sys says, without the layers of open(); raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -175,6 +178,8 @@ def whole(path: str) -> bytes:
         found = b""
         while chunk := os.read(fd, 65_536):
             found += chunk
+            if len(chunk) < _SHORT:
+                break
         return found
     finally:
         os.close(fd)
