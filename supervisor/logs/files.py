@@ -13,7 +13,7 @@ import stat
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: what stands in the file's place may be a FIFO that nobody reads.
-_APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_APPEND = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _SUFFIX = ".log"
 _DIGITS = 6
 
@@ -60,13 +60,12 @@ class LogDirectory:
         self._fd = os.open(path, _DIRECTORY & ~os.O_NOFOLLOW)
         self._numbers: dict[str, dict[str, list[int]]] = {}
 
-    def open(self, name: str) -> int:
-        """Return a new descriptor of a directory below, made if need be; "" is the top."""
-        if not name:
-            return os.open(".", _DIRECTORY, dir_fd=self._fd)
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(name, 0o755, dir_fd=self._fd)
-        return os.open(name, _DIRECTORY, dir_fd=self._fd)
+    def open(self, name: str, *, make: bool = True) -> int:
+        """Return a new descriptor of a directory below, made if it may be; "" is the top."""
+        if name and make:
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(name, 0o755, dir_fd=self._fd)
+        return os.open(name or ".", _DIRECTORY, dir_fd=self._fd)
 
     def take_numbers(self, name: str, stem: str) -> list[int]:
         """Return the numbers of a stream's rotated files in order; the caller keeps them now."""
@@ -80,7 +79,11 @@ class LogDirectory:
 
     def _look(self, name: str) -> None:
         found: dict[str, list[int]] = {}
-        directory = self.open(name)
+        self._numbers[name] = {}
+        try:
+            directory = self.open(name, make=False)
+        except FileNotFoundError:
+            return
         try:
             for entry in os.listdir(directory):
                 if known := rotated_number(entry):
@@ -91,7 +94,7 @@ class LogDirectory:
 
 
 class LogFiles:
-    """The files of one stream; the current one is opened when it is first written to."""
+    """The files of one stream; the current one is made when it is first written to."""
 
     def __init__(self, top: LogDirectory, stream: str) -> None:
         """Look which rotated files there are; OSError, or ValueError for a bad name."""
@@ -111,21 +114,30 @@ class LogFiles:
         OSError; also where its place is taken by a link or anything but a file of its own.
         """
         if self._fd < 0:
-            directory = self._top.open(self._name)
-            try:
-                fd = os.open(self._stem + _SUFFIX, _APPEND, 0o640, dir_fd=directory)
-            finally:
-                os.close(directory)
-            known = os.fstat(fd)
-            if not stat.S_ISREG(known.st_mode) or known.st_nlink > 1:
-                os.close(fd)
-                raise OSError(f"{self._stem}{_SUFFIX} is not a file of its own")
-            self._fd = fd
+            self._open(make=True)
         return self._fd
 
     def size(self) -> int:
-        """Return the size of the current file; OSError."""
-        return os.fstat(self.opened()).st_size
+        """Return the size of the current file, 0 if there is none yet; OSError."""
+        if self._fd < 0:
+            try:
+                self._open(make=False)
+            except FileNotFoundError:
+                return 0
+        return os.fstat(self._fd).st_size
+
+    def _open(self, *, make: bool) -> None:
+        directory = self._top.open(self._name, make=make)
+        try:
+            flags = _APPEND | os.O_CREAT if make else _APPEND
+            fd = os.open(self._stem + _SUFFIX, flags, 0o640, dir_fd=directory)
+        finally:
+            os.close(directory)
+        known = os.fstat(fd)
+        if not stat.S_ISREG(known.st_mode) or known.st_nlink > 1:
+            os.close(fd)
+            raise OSError(f"{self._stem}{_SUFFIX} is not a file of its own")
+        self._fd = fd
 
     def is_current(self) -> bool:
         """Tell whether the opened file still has its name; somebody may have moved it away."""

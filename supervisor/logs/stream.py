@@ -18,7 +18,7 @@ from .files import LogDirectory, LogFiles
 from .formats import Batch, Piece, Place, Rules, render
 from .notes import Notebook, Slot
 
-_OPEN = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+_OPEN = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 _LOOK_EVERY = 1_000_000  # microseconds between two looks whether the file is still the one named
 
 
@@ -36,14 +36,16 @@ class Stream:
         self._folder = folder
         self._looked = 0
         self._files = LogFiles(top, name)
-        self._flight = os.open(self._flight_name, _OPEN, 0o600, dir_fd=folder)
+        self._flight = -1  # made when there is something to fly
+        with contextlib.suppress(FileNotFoundError):
+            self._flight = os.open(self._flight_name, _OPEN, dir_fd=folder)
         try:
             self._slot = book.slots.get(name) or self._claim()
         except BaseException:
             self.close()
             raise
         self._place = self._slot.settled
-        self._unsure = True  # the in-flight file may hold something
+        self._unsure = self._flight >= 0  # it may hold something
 
     @property
     def place(self) -> Place:
@@ -65,6 +67,7 @@ class Stream:
 
     def write_batch(self, take: Callable[[int], int | None]) -> int | None:
         """Write what take(in-flight file) moves into it, and return its answer: a length."""
+        self._make_flight()
         micros = time.time_ns() // 1000
         if abs(micros - self._looked) > _LOOK_EVERY:
             self._look(micros)
@@ -82,6 +85,7 @@ class Stream:
     def end_line(self) -> None:
         """End the line that is open, with a mark; nothing if there is none."""
         if self._place.column:
+            self._make_flight()
             batch = Batch(self._place, self.rules, time.time_ns() // 1000, closing=True)
             self._slot.batch = batch
             self._unsure = True
@@ -116,6 +120,11 @@ class Stream:
         if self._flight >= 0:
             os.close(self._flight)
             self._flight = -1
+
+    def _make_flight(self) -> None:
+        if self._flight < 0:
+            flags = _OPEN | os.O_CREAT
+            self._flight = os.open(self._flight_name, flags, 0o600, dir_fd=self._folder)
 
     @property
     def _flight_name(self) -> str:

@@ -152,8 +152,8 @@ class Writer:
         if not lane.runs:
             return self._retire(lane, stream)
         run = lane.runs[0]
-        if not lane.begun and not self._begin(lane, stream, run):
-            return True
+        if not lane.begun and (not self._begin(lane, stream, run) or not run.ended):
+            return True  # what there is of it is told by the queue
         if lane.id not in self._queue:
             self._hear(lane)
         taken = stream.write_batch(lambda target: self._queue.splice(lane.id, target))

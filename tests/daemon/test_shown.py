@@ -23,6 +23,7 @@ def test_keepds_own_events_are_one_more_log(keepd):
           bad: {command: [gunicron], start_limit: {starts: 1, within: 1h}}
         """
     ).up(ready=False)
+    one.becomes("web/0", "RUNNING")
     for text in (
         f"keepd 0.1.0 is up (pid {one.process.pid}, {one.config})",
         f"web/0 started (pid {one.pid('web/0')})",

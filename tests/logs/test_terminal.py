@@ -5,6 +5,7 @@ import pty
 import select
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -14,7 +15,7 @@ from supervisor.unix import process
 from tests.logs.fire import end_of
 from tests.logs.house import numbered
 
-LIMIT = 20.0
+LIMIT = 40.0
 
 
 class Screen:
@@ -27,6 +28,15 @@ class Screen:
             "terminal", lambda: terminal.main(log_dir, out, False, since), (out,)
         )
         os.close(out)
+        end = time.monotonic() + LIMIT
+        while not self._hears_term():
+            assert time.monotonic() < end
+            self.look(0.01)
+
+    def _hears_term(self):
+        status = Path(f"/proc/{self.pid}/status").read_text(encoding="ascii")
+        caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+        return bool(caught & 1 << signal.SIGTERM - 1)
 
     def until(self, text):
         """Look until a text is there."""
