@@ -1,5 +1,6 @@
 """Ways to die for processes of the tests, at places that the test chooses."""
 
+import gc
 import itertools
 import os
 import select
@@ -22,6 +23,7 @@ def forked(work):
     if pid:
         return pid
     code = 1
+    gc.freeze()  # or to collect its own would copy all that the parent has
     try:
         work()
         code = 0

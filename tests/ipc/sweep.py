@@ -47,7 +47,7 @@ def used(pool, number):
 
 def made(workers):
     """Return a pool whose next workers look for a task a few times only before they sleep."""
-    pool = Pool(workers, max_retries=2)
+    pool = Pool(workers, max_retries=1)
     pool._manager.flight.tasks._looks = 20
     used(pool, 0)
     renew(pool)

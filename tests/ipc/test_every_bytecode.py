@@ -170,7 +170,7 @@ def test_a_consumer_that_dies_anywhere_while_it_finds_the_queue_empty():
 
 
 @pytest.mark.parametrize("moved", ["rewound", "straightened"])
-@pytest.mark.parametrize("step", [3, pytest.param(1, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.soak)])
 def test_a_move_cut_short_anywhere_is_completed_by_the_next(moved, step):
     """The ring begins anew at place 0, or undoes a turn, under the eyes of death."""
     prepare = {"rewound": far_and_empty, "straightened": turned_too_early}[moved]
@@ -215,7 +215,7 @@ def turned_too_early(queue):
 
 @pytest.mark.parametrize(
     ("maxsize", "step"),
-    [(0, 5), (2, 5), *(pytest.param(most, 1, marks=pytest.mark.soak) for most in (0, 2))],
+    [(0, 7), (2, 7), *(pytest.param(most, 1, marks=pytest.mark.soak) for most in (0, 2))],
 )
 def test_a_producer_that_dies_anywhere_while_it_finds_the_queue_full(maxsize, step):
     queue = small(maxsize)
