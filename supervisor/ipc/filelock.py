@@ -12,7 +12,6 @@ import os
 import select
 import time
 import weakref
-from types import TracebackType
 from typing import Self
 
 _FIRST_LOOK = 0.001
@@ -64,12 +63,7 @@ class FileLock:
         self.acquire()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.release()
 
     def _open(self) -> int:

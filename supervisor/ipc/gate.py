@@ -8,8 +8,10 @@ tell sleepers that there may be a message, or room:
     not empty => `some` is up       put up before the store to TAIL, down under the producers' mutex
     not full  => `room` is up       put up before the store to HEAD, down under both
 
-so that no death can lose a wake-up. A mutex is let go on every way out, also when a signal handler
-raises between the call that took it and the next line. Nothing here waits for a message or room.
+so that no death can lose a wake-up. Where `some` is known to be up nobody puts it up again: DOWN is
+set before it is taken down, and cleared after it was put up. A mutex is let go on every way out,
+also when a signal handler raises between the call that took it and the next line. Nothing here
+waits for a message or room.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from .flock import FlockMutex
 from .ledger import (
     BASE,
     COUNT,
+    DOWN,
     HEAD,
     LEASE,
     MASK,
@@ -170,8 +173,9 @@ class Gate(Ledger):
             words[BASE + place] = size | tag
             at = (BASE + place + 1) << 3
             self.map[at : at + size] = data
-            if tail == head:
+            if tail == head and words[DOWN]:
                 self.some.up()
+                words[DOWN] = 0
             if not self.ordered:
                 _order()
             words[TAIL] = tail = (tail + move) & MASK  # accepted

@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from .memory import PAGE, Memory
 
-TAIL, HEAD = 32, 40  # words: count << 32 | place; in cache lines of their own
-STATE = 48  # NEED and MOVED, changed under the consumers' mutex
-DONE = 49  # how many messages are done with, as task_done() has it
-RESERVED = 50  # so many words of the ring have pages
-TURN = 51  # the place from which the tail last turned back to 0
+# Words: count << 32 | place. Far apart, as processors fetch cache lines in pairs.
+TAIL, HEAD = 32, 48
+STATE = 64  # NEED and MOVED, changed under the consumers' mutex
+DONE = 65  # how many messages are done with, as task_done() has it
+RESERVED = 66  # so many words of the ring have pages
+TURN = 67  # the place from which the tail last turned back to 0
+DOWN = 68  # not 0: `some` may be down; changed under the producers' mutex
 NEED = 1  # a producer waits for bytes, not for a number of messages
 MOVED = 2  # the move in the next words is to be completed
-_J_TAIL, _J_HEAD, _J_AT, _J_WORD, _SCRATCH = 56, 57, 58, 59, 60
-LEASE = 64  # a word for each slot
+_J_TAIL, _J_HEAD, _J_AT, _J_WORD, _SCRATCH = 72, 73, 74, 75, 76
+LEASE = 96  # a word for each slot
 BASE = 1024
 SLOTS = BASE - LEASE  # at most
 
@@ -46,6 +48,7 @@ class Ledger:
             raise ValueError(f"cannot make {slots} slots: at most {SLOTS}")
         size = BASE * 8 + -(-nbytes // PAGE) * PAGE
         self._map(Memory("queue", size))
+        self.words[DOWN] = 1
         self.memory.reserve(0, (LEASE + slots) * 8)
 
     def _map(self, memory: Memory) -> None:

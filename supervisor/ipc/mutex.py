@@ -88,11 +88,8 @@ class _Calls:
 
 def _bound() -> _Calls:
     held, free = ctypes.PyDLL(None), ctypes.CDLL(None)
-    number, place = ctypes.c_int, ctypes.c_void_p
-    quick = ctypes.PYFUNCTYPE(number, place)
-    timed = ctypes.CFUNCTYPE(number, place, number, place)
 
-    def init(address: Any, recursive: bool) -> int:  # noqa: ANN401 - a c_void_p
+    def init(address: Any, recursive: bool) -> int:  # noqa: ANN401 - a reference
         attributes = (ctypes.c_char * 64)()
         held.pthread_mutexattr_init(attributes)
         code: int = (
@@ -104,20 +101,25 @@ def _bound() -> _Calls:
         return code
 
     return _Calls(
-        quick(("pthread_mutex_trylock", held)),
-        quick(("pthread_mutex_unlock", held)),
-        quick(("pthread_mutex_consistent", held)),
-        timed(("pthread_mutex_clocklock", free)),
+        held.pthread_mutex_trylock,
+        held.pthread_mutex_unlock,
+        held.pthread_mutex_consistent,
+        free.pthread_mutex_clocklock,
         init,
         0,
     )
+
+
+def _reference(memory: mmap.mmap, offset: int) -> Any:  # noqa: ANN401 - a private class of ctypes
+    """Return what is passed to the C functions quickest, as it needs no conversion."""
+    return ctypes.byref(ctypes.c_char.from_buffer(memory, offset))
 
 
 def _measured(calls: _Calls) -> _Calls | None:
     """Return the calls with the place of the lock word; None if it is not as the kernel has it."""
     page = mmap.mmap(-1, mmap.PAGESIZE)
     page[:] = b"\xff" * len(page)
-    place = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(page)))
+    place = _reference(page, 0)
     if calls.init(place, False) or page[_RECOVERED * 8 :] != b"\xff" * len(page[_RECOVERED * 8 :]):
         return None
     if calls.trylock(place):
@@ -151,7 +153,7 @@ def robust() -> bool:
     if calls is None:
         return False
     page = mmap.mmap(-1, mmap.PAGESIZE)
-    place = ctypes.c_void_p(ctypes.addressof(ctypes.c_char.from_buffer(page)))
+    place = _reference(page, 0)
     taken = _thread.allocate_lock()
     if calls.init(place, False):
         return False
@@ -169,13 +171,13 @@ def robust() -> bool:
     return code == errno.EOWNERDEAD and calls.consistent(place) == 0 == calls.unlock(place)
 
 
-def _wait(calls: _Calls, place: Any, end: float | None) -> int:  # noqa: ANN401 - a c_void_p
+def _wait(calls: _Calls, place: Any, end: float | None) -> int:  # noqa: ANN401 - a reference
     """Wait for one slice, or until `end` if that is sooner."""
     until = time.monotonic() + SLICE
     if end is not None:
         until = min(until, end)
     stamp = (ctypes.c_long * 2)(int(until), int(until % 1 * 1e9))  # a struct timespec
-    code = calls.clocklock(place, time.CLOCK_MONOTONIC, ctypes.addressof(stamp))
+    code = calls.clocklock(place, time.CLOCK_MONOTONIC, ctypes.byref(stamp))
     return errno.EBUSY if code == errno.ETIMEDOUT else code
 
 
@@ -205,9 +207,7 @@ class RobustMutex:
     def _take(self, memory: Memory, offset: int, calls: _Calls) -> None:
         self._memory, self._offset = memory, offset  # the memory must outlive this object
         self._calls = calls
-        self._place = ctypes.c_void_p(
-            ctypes.addressof(ctypes.c_char.from_buffer(memory.map, offset))
-        )
+        self._place = _reference(memory.map, offset)
         self._words = memoryview(memory.map).cast("I")
         self._word = offset // 4 + calls.word
         self._count = offset // 8 + _RECOVERED

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Mapping, Sized
 from dataclasses import dataclass, field
 from multiprocessing import util
 from multiprocessing.pool import CLOSE, INIT, RUN, TERMINATE
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from .crew import Style
 from .feeder import Batch
@@ -26,7 +26,10 @@ from .manager import Manager
 from .process import Process, method_in_force
 from .progress import Bar, Progress
 from .results import AsyncResult, Callback, Calls, IMapIterator, IMapUnorderedIterator
-from .worker import APPLY, IMAP, MAP, STARMAP, Terms
+from .worker import APPLY, IMAP, MAP, STARMAP, Func, Terms
+
+Items: TypeAlias = Iterable[Any]
+Size: TypeAlias = int | None
 
 _AT_ONCE = 64  # tasks that map_async() submits itself; more are left to a thread
 
@@ -46,7 +49,7 @@ class Pool(multiprocessing.pool.Pool):
         self,
         processes: int | None = None,
         initializer: Callable[..., object] | None = None,
-        initargs: Iterable[Any] = (),
+        initargs: Items = (),
         maxtasksperchild: int | None = None,
         context: Any = None,  # noqa: ANN401 - a context of multiprocessing
         *,
@@ -77,8 +80,8 @@ class Pool(multiprocessing.pool.Pool):
 
     def apply(
         self,
-        func: Callable[..., Any],
-        args: Iterable[Any] = (),
+        func: Func,
+        args: Items = (),
         kwds: Mapping[str, Any] | None = None,
     ) -> Any:  # noqa: ANN401
         """Return func(*args, **kwds), called by a worker."""
@@ -86,8 +89,8 @@ class Pool(multiprocessing.pool.Pool):
 
     def apply_async(  # type: ignore[override] # theirs is generic
         self,
-        func: Callable[..., Any],
-        args: Iterable[Any] = (),
+        func: Func,
+        args: Items = (),
         kwds: Mapping[str, Any] | None = None,
         callback: Callback = None,
         error_callback: Callback = None,
@@ -121,62 +124,50 @@ class Pool(multiprocessing.pool.Pool):
             job.abandon(ValueError("Pool not running"))
 
     def map(
-        self,
-        func: Callable[..., Any],
-        iterable: Iterable[Any],
-        chunksize: int | None = None,
-        *,
-        progress: Progress = None,
+        self, func: Func, iterable: Items, chunksize: Size = None, *, progress: Progress = None
     ) -> list[Any]:
         """Return the list of func(item) for all items, or raise the first error met."""
-        how = _How(chunksize, progress, wait=True)
-        found: list[Any] = self._map(MAP, func, iterable, how).get()
-        return found
+        return self._listed(MAP, func, iterable, _How(chunksize, progress, wait=True))
 
     def starmap(
-        self,
-        func: Callable[..., Any],
-        iterable: Iterable[Iterable[Any]],
-        chunksize: int | None = None,
-        *,
-        progress: Progress = None,
+        self, func: Func, iterable: Items, chunksize: Size = None, *, progress: Progress = None
     ) -> list[Any]:
         """Return the list of func(*item) for all items, or raise the first error met."""
-        how = _How(chunksize, progress, wait=True)
-        found: list[Any] = self._map(STARMAP, func, iterable, how).get()
+        return self._listed(STARMAP, func, iterable, _How(chunksize, progress, wait=True))
+
+    def _listed(self, kind: int, func: Func, items: Items, how: _How) -> list[Any]:
+        found: list[Any] = self._map(kind, func, items, how).get()
         return found
 
     def map_async(  # noqa: PLR0913 - the signature is multiprocessing's
         self,
-        func: Callable[..., Any],
-        iterable: Iterable[Any],
-        chunksize: int | None = None,
+        func: Func,
+        iterable: Items,
+        chunksize: Size = None,
         callback: Callback = None,
         error_callback: Callback = None,
         *,
         progress: Progress = None,
     ) -> AsyncResult:
         """Return where the list of map() will be."""
-        how = _How(chunksize, progress, Calls(callback, error_callback))
-        return self._map(MAP, func, iterable, how)
+        calls = Calls(callback, error_callback)
+        return self._map(MAP, func, iterable, _How(chunksize, progress, calls))
 
     def starmap_async(  # noqa: PLR0913 - the signature is multiprocessing's
         self,
-        func: Callable[..., Any],
-        iterable: Iterable[Iterable[Any]],
-        chunksize: int | None = None,
+        func: Func,
+        iterable: Items,
+        chunksize: Size = None,
         callback: Callback = None,
         error_callback: Callback = None,
         *,
         progress: Progress = None,
     ) -> AsyncResult:
         """Return where the list of starmap() will be."""
-        how = _How(chunksize, progress, Calls(callback, error_callback))
-        return self._map(STARMAP, func, iterable, how)
+        calls = Calls(callback, error_callback)
+        return self._map(STARMAP, func, iterable, _How(chunksize, progress, calls))
 
-    def _map(
-        self, kind: int, func: Callable[..., Any], iterable: Iterable[Any], how: _How
-    ) -> AsyncResult:
+    def _map(self, kind: int, func: Func, iterable: Items, how: _How) -> AsyncResult:
         self._check_running()
         items = iterable if isinstance(iterable, Sized) else list(iterable)
         length = len(items)
@@ -194,34 +185,18 @@ class Pool(multiprocessing.pool.Pool):
         return result
 
     def imap(
-        self,
-        func: Callable[..., Any],
-        iterable: Iterable[Any],
-        chunksize: int | None = 1,
-        *,
-        progress: Progress = None,
+        self, func: Func, iterable: Items, chunksize: Size = 1, *, progress: Progress = None
     ) -> IMapIterator:
         """Return an iterator over func(item) for all items, in their order."""
         return self._imap(IMapIterator, func, iterable, _How(chunksize, progress))
 
     def imap_unordered(
-        self,
-        func: Callable[..., Any],
-        iterable: Iterable[Any],
-        chunksize: int | None = 1,
-        *,
-        progress: Progress = None,
+        self, func: Func, iterable: Items, chunksize: Size = 1, *, progress: Progress = None
     ) -> IMapUnorderedIterator:
         """Return an iterator over func(item) for all items, as they come."""
         return self._imap(IMapUnorderedIterator, func, iterable, _How(chunksize, progress))
 
-    def _imap(
-        self,
-        kind: type[_Iterator],
-        func: Callable[..., Any],
-        iterable: Iterable[Any],
-        how: _How,
-    ) -> _Iterator:
+    def _imap(self, kind: type[_Iterator], func: Func, iterable: Items, how: _How) -> _Iterator:
         self._check_running()
         size = 1 if how.chunksize is None else how.chunksize
         if size < 1:
@@ -274,7 +249,7 @@ class Pool(multiprocessing.pool.Pool):
 
 @dataclass(frozen=True, slots=True)
 class _How:
-    chunksize: int | None
+    chunksize: Size
     progress: Progress
     calls: Calls = field(default_factory=Calls)
     wait: bool = False

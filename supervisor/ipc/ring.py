@@ -14,7 +14,7 @@ from queue import Empty, Full
 from typing import TypeVar
 
 from .gate import CLAIM, BusyError, Gate, ReenteredError, await_mutex, under
-from .ledger import COUNT, DONE, FAR, HEAD, MOVED, NEED, PLACE, RESERVED, STATE, TAIL, WARM
+from .ledger import COUNT, DONE, DOWN, FAR, HEAD, MOVED, NEED, PLACE, RESERVED, STATE, TAIL, WARM
 from .memory import Flag
 from .mutex import SharedMutex, spins
 
@@ -121,6 +121,7 @@ class Ring(Gate):
                 await_mutex(self.producers, code, limit)
             empty = words[TAIL] == words[HEAD]  # only producers could change that
             if empty:
+                words[DOWN] = 1  # before: whoever puts something in is to know
                 self.some.down()
             self.producers.unlock()
         except ReenteredError:
@@ -135,6 +136,7 @@ class Ring(Gate):
         self.complete()
         if self.words[TAIL] != self.words[HEAD]:
             return False
+        self.words[DOWN] = 1
         self.some.down()
         self.rewind()
         return True

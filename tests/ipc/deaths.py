@@ -1,5 +1,7 @@
 """Ways to die for processes of the tests, at places that the test chooses."""
 
+import gc
+import itertools
 import os
 import select
 import signal
@@ -21,6 +23,7 @@ def forked(work):
     if pid:
         return pid
     code = 1
+    gc.freeze()  # or to collect its own would copy all that the parent has
     try:
         work()
         code = 0
@@ -65,20 +68,22 @@ def until(holds, limit=LIMIT):
         paused(0.001)
 
 
-class Bytecodes:
-    """Kills its own process before the bytecode number `last` that the library executes."""
+class Tracer:
+    """Kills its own process before a bytecode of a library for which `fatal` holds.
 
-    def __init__(self, last):
-        self.last, self.count = last, 0
+    `fatal` is asked with the place of each: the code's name and line, and the offset in it.
+    """
+
+    def __init__(self, fatal, house=HOUSE):
+        self.fatal, self.house = fatal, house
 
     def __call__(self, frame, event, arg):
-        if not frame.f_code.co_filename.startswith(HOUSE):
+        code = frame.f_code
+        if not code.co_filename.startswith(self.house):
             return None
         frame.f_trace_opcodes = True
-        if event == "opcode":
-            self.count += 1
-            if self.count == self.last:
-                os.kill(os.getpid(), signal.SIGKILL)
+        if event == "opcode" and self.fatal((code.co_qualname, code.co_firstlineno, frame.f_lasti)):
+            os.kill(os.getpid(), signal.SIGKILL)
         return self
 
     def run(self, work):
@@ -87,6 +92,19 @@ class Bytecodes:
             work()
         finally:
             sys.settrace(None)
+
+    def watch(self, frame):
+        """Watch the library from now on, also where it is in the middle of calling this."""
+        while frame is not None and frame.f_code.co_filename.startswith(self.house):
+            frame.f_trace, frame.f_trace_opcodes = self, True
+            frame = frame.f_back
+        sys.settrace(self)
+
+
+def after(count):
+    """Return what holds for bytecode number `count` and those behind it."""
+    numbers = itertools.count(1)
+    return lambda _: next(numbers) >= count
 
 
 def each_bytecode(work, step=1):
@@ -97,8 +115,7 @@ def each_bytecode(work, step=1):
     """
     last = 1
     while True:
-        tracer = Bytecodes(last)
-        code = ended(forked(partial(tracer.run, work)))
+        code = ended(forked(partial(Tracer(after(last)).run, work)))
         if code == 0:
             yield -last
             return

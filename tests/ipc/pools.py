@@ -7,6 +7,8 @@ import signal
 import time
 from pathlib import Path
 
+from supervisor.ipc.pidfd import open_pidfd, send_signal, wait
+
 LIMIT = 40.0
 
 
@@ -91,6 +93,16 @@ def closed(pool):
 def kill(worker):
     with contextlib.suppress(TypeError, ValueError, ProcessLookupError):  # gone meanwhile
         os.kill(worker.pid, signal.SIGKILL)
+
+
+def kill_idle(pool):
+    """Kill all workers, and wait until they are dead: until then one may still take a task."""
+    for worker in list(pool._pool):
+        with contextlib.suppress(TypeError, ValueError, ProcessLookupError):  # gone meanwhile
+            fd = open_pidfd(worker.pid)
+            send_signal(fd, signal.SIGKILL)
+            assert wait(fd, LIMIT)
+            os.close(fd)
 
 
 def who_works(pool):

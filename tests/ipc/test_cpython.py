@@ -23,10 +23,11 @@ PIPE = "it looks into the pipe of theirs, of which there is none"
 OTHERS = "CPython itself skips it under fork"
 REFILL = "it calls _repopulate_pool(): ours replaces a worker when it ends, and not when asked"
 
-CLASSES = [("fork", "_TestQueue"), ("fork", "_TestLock"), ("fork", "TestSimpleQueue")]
-CLASSES += [("spawn", "_TestQueue"), ("spawn", "_TestLock"), ("spawn", "TestSimpleQueue")]
-CLASSES += [("fork", "_TestProcess"), ("fork", "_TestSubclassingProcess"), ("fork", "_TestPool")]
-CLASSES += [("fork", "_TestPoolWorkerErrors"), ("fork", "_TestPoolWorkerLifetime")]
+LONGEST = ("fork", "_TestProcess")  # it begins first and is asked for last
+CLASSES = [("spawn", "_TestQueue"), ("fork", "_TestQueue"), ("fork", "_TestPool")]
+CLASSES += [("spawn", "_TestLock"), ("fork", "_TestLock"), ("fork", "_TestPoolWorkerLifetime")]
+CLASSES += [("spawn", "TestSimpleQueue"), ("fork", "TestSimpleQueue")]
+CLASSES += [("fork", "_TestPoolWorkerErrors"), ("fork", "_TestSubclassingProcess"), LONGEST]
 
 PRIVATE = {  # what tests private machinery, or what is different on purpose
     "_TestQueue": {
@@ -42,24 +43,45 @@ PRIVATE = {  # what tests private machinery, or what is different on purpose
 }
 
 
-def run(method, name):
-    """Return what one class came to, as cpython.py tells it, and all that was said."""
-    process = subprocess.Popen(
-        [sys.executable, str(RUNNER), method, name, *PRIVATE.get(name, ())],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        said, _ = process.communicate(timeout=LIMIT)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-    return json.loads(said.strip().splitlines()[-1]), said
+class Runs:
+    """Runs of classes, which begin while earlier ones are still waited for: most of them wait."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.begun = {}
+
+    def begin(self, method, name):
+        """Begin a run, unless it has begun."""
+        if (method, name) in self.begun:
+            return
+        with open(self.folder / f"{method}-{name}", "w", encoding="utf-8") as said:
+            self.begun[method, name] = subprocess.Popen(
+                [sys.executable, str(RUNNER), method, name, *PRIVATE.get(name, ())],
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                stdout=said,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+
+    def outcome(self, method, name):
+        """Return what one class came to, as cpython.py tells it, and all that was said."""
+        self.begun[method, name].wait(LIMIT)
+        said = (self.folder / f"{method}-{name}").read_text(encoding="utf-8")
+        return json.loads(said.strip().splitlines()[-1]), said
+
+    def end(self):
+        for process in self.begun.values():
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    runs = Runs(tmp_path_factory.mktemp("runs"))
+    yield runs
+    runs.end()
 
 
 def test_cpythons_tests_are_there():
@@ -68,8 +90,11 @@ def test_cpythons_tests_are_there():
 
 @pytest.mark.timeout(LIMIT + 30)
 @pytest.mark.parametrize(("method", "name"), CLASSES)
-def test_cpythons_own_tests_pass(method, name):
-    outcome, said = run(method, name)
+def test_cpythons_own_tests_pass(runs, method, name):
+    at = CLASSES.index((method, name))
+    for each in (LONGEST, *CLASSES[at : at + 3]):
+        runs.begin(*each)
+    outcome, said = runs.outcome(method, name)
     assert outcome["ran"], said
     assert not outcome["failed"], said
     assert not outcome["skipped"], said

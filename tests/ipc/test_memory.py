@@ -2,7 +2,6 @@
 
 import errno
 import os
-import re
 import resource
 import signal
 from queue import Empty
@@ -11,9 +10,9 @@ import pytest
 
 from supervisor.ipc import Lock, Queue
 from tests.ipc.deaths import LIMIT, ended, forked
+from tests.ipc.groups import limited
 
 MB = 1 << 20
-GROUP = "/sys/fs/cgroup"
 
 
 def used(queue):
@@ -21,50 +20,10 @@ def used(queue):
     return os.fstat(queue._ring.memory.fd).st_blocks * 512
 
 
-class Group:
-    """A memory cgroup of so many bytes, of version 1 or 2, whichever is there to be written."""
-
-    def __init__(self, limit):
-        name = f"queue-{os.getpid()}"
-        self.second = os.path.exists(f"{GROUP}/cgroup.controllers")
-        own = re.search(
-            r"^0::(.*)$" if self.second else r"^\d+:memory:(.*)$", groups(), re.MULTILINE
-        )[1]
-        root = GROUP if self.second else f"{GROUP}/memory"
-        self.path = f"{root}{own.rstrip('/')}/{name}"
-        os.mkdir(self.path)
-        try:
-            self.write("memory.max" if self.second else "memory.limit_in_bytes", limit)
-        except OSError:
-            os.rmdir(self.path)
-            raise
-
-    def write(self, name, value):
-        with open(os.path.join(self.path, name), "w", encoding="ascii") as file:
-            file.write(str(value))
-
-    def enter(self):
-        self.write("cgroup.procs", os.getpid())
-
-    def refuse(self):
-        """Let what is too much be refused, where the kernel can, and nobody be killed for it."""
-        if not self.second:
-            self.write("memory.oom_control", 1)
-
-
-def groups():
-    with open("/proc/self/cgroup", encoding="ascii") as file:
-        return file.read()
-
-
 @pytest.fixture
 def group():
-    try:
-        made = Group(24 * MB)
-    except (OSError, TypeError):
-        pytest.skip("no memory cgroup may be made here")
-    yield made
-    os.rmdir(made.path)
+    with limited("memory", 24 * MB) as made:
+        yield made
 
 
 def fills(queue):

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.ipc import Pool, TaskCrashed
+from tests.ipc.deaths import ended, forked
 from tests.ipc.pools import (
     LIMIT,
     Explosive,
@@ -255,7 +256,7 @@ def test_an_iterable_that_exits_ends_its_job_and_not_the_pool(pool):
 
 def test_f66_no_descriptor_and_no_thread_is_lost():
     def lives():
-        with Pool(2) as pool:
+        with Pool(2, max_retries=1) as pool:
             pool.map(square, range(9))
             list(pool.imap(square, iter(range(9))))
             kill(pool._pool[0])
@@ -263,10 +264,14 @@ def test_f66_no_descriptor_and_no_thread_is_lost():
             closed(pool)
         del pool
         gc.collect()  # what other tests have left behind
-        return len(os.listdir("/proc/self/fd"))
+        return os.listdir("/proc/self/fd")
 
-    assert lives() == lives()
-    assert not [thread for thread in threading.enumerate() if thread.name == "pool manager"]
+    def alone():
+        before = lives()
+        assert [lives() for _ in range(3)] == [before] * 3
+        assert threading.enumerate() == [threading.current_thread()]
+
+    assert ended(forked(alone)) == 0  # where no thread of another test opens or closes anything
 
 
 def test_what_cannot_be_is_refused():

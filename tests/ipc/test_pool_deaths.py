@@ -22,6 +22,7 @@ from tests.ipc.pools import (
     dies_at,
     dies_once,
     kill,
+    kill_idle,
     killed_by_it,
     noted,
     pause,
@@ -226,6 +227,5 @@ def test_f34_a_worker_reaped_by_somebody_else_is_replaced_and_its_task_fails(poo
 
 def test_f33_idle_workers_that_are_killed_cost_nothing(pool):
     for _ in range(5):
-        for worker in list(pool._pool):
-            kill(worker)
+        kill_idle(pool)
         assert pool.map(square, range(20), 1) == [n * n for n in range(20)]

@@ -1,10 +1,12 @@
 """A pool under fire: workers die at every bytecode of their loop, and at random."""
 
 import contextlib
+import json
 import multiprocessing
 import os
 import random
 import signal
+import subprocess
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
@@ -12,77 +14,51 @@ from pathlib import Path
 
 import pytest
 
-import supervisor.ipc
 from supervisor.ipc import Pool, TaskCrashed
-from supervisor.ipc.pidfd import open_pidfd, wait
-from supervisor.ipc.ring import Ring
-from tests.ipc.deaths import ended, forked
+from tests.ipc.deaths import Tracer, after, ended, forked
 from tests.ipc.pools import LIMIT, closed, kill, pause, square
 
-OURS = str(Path(supervisor.ipc.__file__).parent)
 THEIRS = str(Path(multiprocessing.__file__).parent)
+ROOT = Path(__file__).parents[2]
+SWEEP = str(Path(__file__).with_name("sweep.py"))
+SPOKEN = {
+    "stdout": subprocess.PIPE,
+    "env": {**os.environ, "PYTHONPATH": str(ROOT)},
+    "text": True,
+    "start_new_session": True,
+}
 
 
-class Fuse:
-    """Kills its own process before the bytecode number `last` of a library, from now on."""
-
-    def __init__(self, last, house):
-        self.left, self.house = last, house
-
-    def __call__(self, frame, event, arg):
-        if not frame.f_code.co_filename.startswith(self.house):
-            return None
-        frame.f_trace_opcodes = True
-        if event == "opcode":
-            self.left -= 1
-            if self.left <= 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-        return self
-
-
-def doom(last, house):
-    """Light a fuse in the worker that runs this, for what it does after this and from then on."""
-    Ring._looks = 0  # or most of its bytecodes are looks at an empty queue
-    fuse = Fuse(last, house)
-    frame = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith(house):
-        frame.f_trace, frame.f_trace_opcodes = fuse, True
-        frame = frame.f_back
-    sys.settrace(fuse)
-    return os.getpid()
-
-
-def sweep(pool, lasts):
-    """Let a worker die at each of these bytecodes of its loop; return how many did."""
-    deaths = 0
-    for last in lasts:
-        pids = {}
-        for worker in pool._pool:
-            with contextlib.suppress(ProcessLookupError):  # the last one's death is not heard yet
-                pids[worker.pid] = open_pidfd(worker.pid)
-        try:
-            doomed = pool.apply(doom, (last, OURS))
-        except TaskCrashed:  # it died on the way back, and so did whoever tried again
-            deaths, doomed = deaths + 1, None
-        for _ in range(200):
-            assert pool.map_async(square, range(8), 2).get(LIMIT) == [n * n for n in range(8)]
-            assert pool.apply_async(square, (last,)).get(LIMIT) == last * last
-            if doomed not in pids or wait(pids[doomed], 0):
-                deaths += doomed in pids
-                break
-        for fd in pids.values():
-            os.close(fd)
-    return deaths
+@pytest.mark.timeout(120)
+def test_f3_a_worker_that_dies_at_any_bytecode_of_its_loop_costs_nothing():
+    swept("places", least=900)
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(300)
-@pytest.mark.parametrize("part", range(4))
-def test_f3_a_worker_that_dies_at_any_bytecode_of_its_loop_costs_nothing(part):
-    lasts = range(1 + part, 900, 4)  # three rounds of the loop
-    with Pool(2, max_retries=1) as pool:
-        assert sweep(pool, lasts) >= len(lasts) * 0.9
-        closed(pool)
+@pytest.mark.timeout(3600)
+def test_f3_a_worker_that_dies_at_any_step_of_its_loop_costs_nothing():
+    swept("steps", least=2000)
+
+
+def swept(what, least):
+    """Have so many workers die in their loop at least, and nearly all at the places meant."""
+    sweep = subprocess.Popen([sys.executable, SWEEP, what], **SPOKEN)
+    try:
+        said, _ = sweep.communicate(timeout=3500)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(sweep.pid, signal.SIGKILL)
+        sweep.communicate()
+    print(said)
+    assert sweep.returncode == 0
+    parts = [json.loads(line) for line in said.splitlines()]
+    planned = sum(part["planned"] for part in parts)
+    assert planned > least
+    assert sum(len(part["missed"]) for part in parts) < planned / 25
+
+
+def doomed_theirs(last):
+    Tracer(after(last), THEIRS).watch(sys._getframe(1))
 
 
 def hurts_theirs():
@@ -91,7 +67,7 @@ def hurts_theirs():
     hung = 0
     for last in (5, 25, 45, 65, 85, 105):
         pool = multiprocessing.get_context("fork").Pool(2)
-        doomed = [pool.apply_async(doom, (last, THEIRS)) for _ in range(2)]
+        doomed = [pool.apply_async(doomed_theirs, (last,)) for _ in range(2)]
         try:
             for each in doomed:
                 each.get(1.0)

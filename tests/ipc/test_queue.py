@@ -21,6 +21,7 @@ import pytest
 
 from supervisor.ipc import JoinableQueue, Queue, SimpleQueue
 from supervisor.ipc.gate import Gate
+from supervisor.ipc.ledger import HEAD, TAIL
 from tests.ipc.deaths import LIMIT, ended, forked, killed, until
 from tests.ipc.test_every_bytecode import FlockQueue
 
@@ -378,7 +379,7 @@ def test_counts_and_places_go_round():
     queue = Queue(nbytes=1 << 16)
     ring = queue._ring
     start = ((1 << 32) - 3) << 32
-    ring.words[32] = ring.words[40] = start  # three messages before the count begins anew
+    ring.words[TAIL] = ring.words[HEAD] = start  # three messages before the count begins anew
     for number in range(10):
         queue.put(number)
         assert queue.qsize() == 1
