@@ -2,13 +2,22 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: up test check soak bench lock clean
+.PHONY: up test test-daemon test-rest check soak bench lock clean
 
 up: .venv/.stamp
 	$(BIN)/keepd -c etc/keepd.yaml up
 
+# In two halves side by side, since most tests wait more than they work.
+HALF := tests/cli tests/control tests/daemon tests/logs
 test: .venv/.stamp
-	$(BIN)/python -m pytest -m "not soak"
+	@echo "two halves of the tests run side by side: what they say comes when they are over"
+	@$(MAKE) --no-print-directory --output-sync=target -j2 test-daemon test-rest
+
+test-daemon: .venv/.stamp
+	$(BIN)/python -m pytest -m "not soak" $(HALF)
+
+test-rest: .venv/.stamp
+	$(BIN)/python -m pytest -m "not soak" tests $(addprefix --ignore=,$(HALF))
 
 check: .venv/.stamp
 	$(BIN)/ruff format --check .

@@ -25,7 +25,6 @@ from supervisor.config import plan as plans
 from supervisor.control.server import Server
 from supervisor.core import snapshot, words
 from supervisor.core.events import (
-    BecameReady,
     Changed,
     Do,
     Heard,
@@ -43,8 +42,8 @@ from supervisor.core.service import State
 from supervisor.core.supervisor import Supervisor
 from supervisor.launch import Launch
 from supervisor.logs.relay import LogRelay
-from supervisor.probes import Probes
 from supervisor.processes import Place, Processes, sweep_leftovers
+from supervisor.readiness import Readiness
 from supervisor.records import record
 from supervisor.unix import process, rights, signals
 from supervisor.unix.poller import Poller
@@ -103,7 +102,6 @@ class Master:
         self.code: int | None = None
         self.leaving: tuple[float, int] | None = None  # at the latest when, and with what code
         self.reports: collections.deque[tuple[str, Report]] = collections.deque()
-        self.notes: dict[str, str] = {}
         self.swept = self.now()
         self.poller = Poller()
         self.signals = signals.SignalPipe()
@@ -118,10 +116,9 @@ class Master:
             limit = max(self.supervisor.shutdown_limit, self.supervisor.longest_stop())
             self.supervisor.shutdown_limit = limit
         self.relay = LogRelay(self.poller, launch.run_dir, launch.log_dir, self._trouble)
-        self.relay.opened = self._log_opened
         place = Place(launch.run_dir, launch.project, launch.folder, anchored.nofile)
         self.processes = Processes(self.poller, self._report, self.relay, place)
-        self.probes = Probes(self.poller, self._ready, self._noted)
+        self.readiness = Readiness(self.poller, self.relay, self.supervisor.services, self._report)
         self.interrupts = 0
         self.stumbled_at = 0.0
         self.changed = False  # a state, since systemd was told of them
@@ -132,10 +129,7 @@ class Master:
         runs = self.relay.recover({key: s.spec.log for key, s in self.supervisor.services.items()})
         for line in sweep_leftovers(self.processes.place, anchored.orphans):
             self.relay.say(line)
-        for (
-            key,
-            run,
-        ) in runs:  # nobody is left to write into them: what is in them goes into the logs
+        for key, run in runs:  # nobody is left to write into them: their rest goes into the logs
             self.relay.end(key, run)
             if key in self.supervisor.services:
                 service = self.supervisor.services[key]
@@ -211,19 +205,19 @@ class Master:
             "uptime": round(now - self.born, 3),
             "config": self.plan.config,
             "version": __version__,
-            "unattributed": [p for p in self.processes.strangers() if p != self.probes.pid],
+            "unattributed": [p for p in self.processes.strangers() if p != self.readiness.pid],
         }
         clocks = snapshot.Clocks(now, time.time())
         services = snapshot.services(self.supervisor, ids, facts, clocks)
         return {"version": 1, "daemon": daemon, "services": services}
 
     def _word(self, key: str) -> str:
-        return self.notes.get(key) or self.processes.words(key)
+        return self.readiness.note(key) or self.processes.words(key)
 
     def close(self) -> None:
         """Let go of everything, so that whoever waits for our end hears it."""
         self.server.close()
-        self.probes.close()
+        self.readiness.close()
         self.processes.close()
         self.relay.close()
         self.poller.close()
@@ -239,7 +233,7 @@ class Master:
             key, report = self.reports.popleft()
             self.handle(Heard(key, report))
             if isinstance(report, Spawned):
-                self._probe(key, report.run)
+                self.readiness.born(key, report.run)
 
     def _carry_out(self, output: Output) -> None:
         match output:
@@ -251,10 +245,8 @@ class Master:
                 self._tell(key, before, after)
             case Leave(code):
                 self.leaving = (self.now() + DRAIN, code)
-                self.probes.close()
-                with contextlib.suppress(
-                    OSError
-                ):  # out of descriptors, say: they were asked before
+                self.readiness.close()
+                with contextlib.suppress(OSError):  # out of descriptors, say; they were asked
                     self.processes.kill_strangers()
                 self.relay.say(f"keepd leaves with exit code {code}")
                 self.relay.finish(lambda: self._left(code))
@@ -264,10 +256,7 @@ class Master:
 
     def _tell(self, key: str, before: str, after: str) -> None:
         service = self.supervisor.services[key]
-        if before == State.STARTING and service.spec.ready:
-            self.probes.stop(key, service.run)
-        if after != State.STARTING and service.cause != "overdue":
-            self.notes.pop(key, None)
+        self.readiness.changed(key, before, after)
         line = words.changed_words(service, before, after, self.processes.pid(key))
         if line:
             self.relay.say(line)
@@ -275,31 +264,6 @@ class Master:
 
     def _report(self, key: str, report: Report) -> None:
         self.reports.append((key, report))
-
-    def _probe(self, key: str, run: int) -> None:
-        """Ask from now on whether the run is ready, if it is to be asked and can be."""
-        service = self.supervisor.services[key]
-        ready = service.spec.ready
-        if ready is None or ready.notify or ready.after is not None:
-            return
-        if service.run != run or service.state is not State.STARTING or not service.born:
-            return
-        position = self.relay.position(key, run)
-        if ready.log is None:
-            self.probes.start(key, run, ready)
-        elif position is not None:  # else it is asked when the log writer has said where it begins
-            self.probes.start(key, run, ready, (self.relay.path(key), *position))
-
-    def _log_opened(self, key: str, run: int, _position: tuple[int, int]) -> None:
-        if key in self.supervisor.services:
-            self._probe(key, run)
-
-    def _ready(self, key: str, run: int) -> None:
-        self.reports.append((key, BecameReady(run)))
-
-    def _noted(self, key: str, run: int, text: str) -> None:
-        if self.supervisor.services[key].run == run:
-            self.notes[key] = text
 
     def _trouble(self, text: str) -> None:
         self.relay.say(text)

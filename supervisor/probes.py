@@ -154,8 +154,7 @@ class Probes:
         self._connection = None
         self.pid = None
         for pidfd in self._pidfds:
-            process.send_signal(
-                pidfd, signal.SIGKILL
-            )  # never two, even if it has only lost its socket
+            # Never two, even if it has only lost its socket.
+            process.send_signal(pidfd, signal.SIGKILL)
         if self._asked:
             self._begin()
