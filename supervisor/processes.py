@@ -14,7 +14,7 @@ import signal
 import stat
 from collections.abc import Callable, Iterable
 
-from supervisor.births import Births, Place, Run, Streams, tag
+from supervisor.births import Births, Place, Run, Streams, passable_folder, tag
 from supervisor.core.events import (
     Action,
     BecameReady,
@@ -139,6 +139,8 @@ class Processes:
             self._release(run)
         self._runs.clear()
         self._by_pid.clear()
+        with contextlib.suppress(OSError):  # nobody has needed it
+            os.rmdir(passable_folder(self.place))
         if self.place.tree is not None:
             self.place.tree.remove()
 
@@ -151,11 +153,13 @@ class Processes:
         try:
             out = self._streams.open(id_, number, spec.log)
             at = os.fstat(out)
+            output = (at.st_dev, at.st_ino) if stat.S_ISFIFO(at.st_mode) else None
+            if output and spec.identity:  # it may open its /dev/stdout again by name
+                os.fchown(out, spec.identity.uid, -1)
         except OSError as error:
             self._report(id_, SpawnFailed(number, f"output: {error.strerror or error}"))
             return
         group = self.place.tree.group(id_) if self.place.tree else None
-        output = (at.st_dev, at.st_ino) if stat.S_ISFIFO(at.st_mode) else None
         marks = kin.Marks(tag(self.place, id_, number), output)
         run = self._runs[id_] = Run(id_, number, spec, group, marks)
         try:
