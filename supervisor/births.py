@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -27,7 +26,6 @@ from supervisor.unix.spawn import Newborn, spawn
 from supervisor.unix.words import CannotError
 
 _OURS = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "WATCHDOG_USEC")
-_CROWD = 0.02  # seconds from one birth to the next
 _NOT_PASSED_ON = frozenset({*_OURS, "WATCHDOG_PID", "FDSTORE", "MAINPID"})
 
 
@@ -178,7 +176,6 @@ class Births:
         # Of a low number, kept for the output of newborns: posix_spawn handles no descriptor above
         # the soft limit that they are born with.
         self._low = os.dup(self._null)
-        self._latest = 0.0  # when the latest birth into a group began
 
     def helpers(self) -> set[int]:
         """Return the pids of our zygotes."""
@@ -196,19 +193,10 @@ class Births:
         if run.spec.ready is not None and run.spec.ready.notify:
             run.ear = notify_socket(run, self._place)
             self._poller.watch(run.ear.fileno(), lambda _mask: self._keeper.heard(run))
-        if needs_zygote(run.spec) or (run.group is not None and not self._crowded()):
+        if needs_zygote(run.spec):
             self._ask(run, out)
         else:
             self._spawn(run, out)
-
-    def _crowded(self) -> bool:
-        """Return whether births follow each other at once, or the zygote has not answered the last.
-
-        To move ourselves into a group takes a grace period of the kernel, 10 ms and more, for the
-        first of many and next to nothing for the others. A newborn of the zygote need not be moved.
-        """
-        before, self._latest = self._latest, time.monotonic()
-        return self._latest - before < _CROWD or self._nursery.expecting()
 
     def _ask(self, run: Run, out: int) -> None:
         try:

@@ -200,8 +200,7 @@ def test_s16_the_output_of_a_user_is_its_own_and_dev_null_stays_everybodys(plain
 def test_a_folder_alone_needs_no_zygote(world):
     pid = world.started(world.spec(cwd="/"))
     assert os.readlink(f"/proc/{pid}/cwd") == "/"
-    if world.processes.place.tree is None:  # else one birth alone is the zygote's, for its group
-        assert not world.processes._births.helpers()
+    assert not world.processes._births.helpers()
 
 
 @as_root
