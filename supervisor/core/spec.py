@@ -218,6 +218,12 @@ class ServiceSpec:
     log: Log = field(default_factory=Log, metadata={"help": "what becomes of its output"})
 
     @property
+    def ends_all(self) -> bool:
+        """Return whether keepd ends with it: its start limit says so, and is all that ends it."""
+        limit = self.start_limit
+        return limit is not None and limit.then is Then.EXIT and self.restart is not Restart.NEVER
+
+    @property
     def start_timeout(self) -> float:
         """Return how long a start may take, in seconds."""
         return self.ready.timeout if self.ready else 30.0
