@@ -96,7 +96,7 @@ def test_f76_a_service_that_stands_twice_is_refused_also_over_files(folder):
     folder.write("services: {web: {command: y}}\n", "more.yaml")
     assert folder.told("include: [more.yaml]\nservices: {web: {command: x}}\n") == [
         "more.yaml:1:12: services.web: a service of this name stands in another file already; "
-        f"the first is at {folder.path}/keepd.yaml:2".replace(f"{folder.path}/", ""),
+        f"the first is at {folder.path}/keepd.yaml:2:12".replace(f"{folder.path}/", ""),
     ]
 
 
