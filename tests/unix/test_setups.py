@@ -3,6 +3,7 @@
 import os
 import resource
 import shutil
+import signal
 import stat
 import sys
 import tempfile
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.core.events import BecameReady, Gone, SpawnFailed
+from supervisor.core.events import BecameReady, Gone, Spawn, Spawned, SpawnFailed
 from supervisor.core.spec import Identity, Limit, Ready
 from supervisor.records import replace
 from supervisor.unix import setup
@@ -209,6 +210,20 @@ def test_processes_of_a_user_are_limited_by_their_number(plain):
     plain.start(replace(spec, identity=WHO))
     assert plain.gone().code != 0
     assert "fork" in plain.streams.said["web/0", 1].decode().lower()
+
+
+@zygoted
+def test_f21_births_survive_a_storm_of_stops_and_signals(plain, kind):
+    plain.started(plain.spec(kind, "true"), id="first/0")
+    (zygote,) = plain.processes._births.helpers()
+    names = [f"web/{number}" for number in range(20)]
+    for name in names:
+        plain.processes.perform(name, plain.spec(kind, "true"), Spawn(1))
+        for number in (signal.SIGSTOP, signal.SIGCONT, signal.SIGWINCH, signal.SIGCHLD):
+            os.kill(zygote, number)
+        os.kill(os.getpid(), signal.SIGCHLD)
+        plain.poller.wait(0.001)
+    plain.until(lambda: all(plain.last(name, 1) == Spawned(1) for name in names))
 
 
 @zygoted
