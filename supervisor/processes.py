@@ -7,6 +7,7 @@ leader stays unreaped, so that nobody else can get its number.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
