@@ -25,16 +25,18 @@ _HTTP: Final = re.compile(rf"https?://{_HOST}(?::([0-9]{{1,5}}))?(?:[/?][!-~]*)?
 
 
 class Resolver:
-    """Fills in drafts with the environment of the caller."""
+    """Fills in drafts: `environ` is what services may inherit, `variables` what ${VAR} means."""
 
-    def __init__(self, environ: Mapping[str, str], faults: Faults) -> None:
-        self._environ = environ
+    def __init__(
+        self, environ: Mapping[str, str], faults: Faults, variables: Mapping[str, str] | None = None
+    ) -> None:
+        self._variables = environ if variables is None else variables
         self._environments = Environments(environ, faults)
         self._faults = faults
 
     def replicas(self, draft: Draft) -> tuple[ServiceSpec, ...]:
         """Return the specs of all replicas of a service; faults are told, and the rest is made."""
-        template = Template(self._environ, self._faults)
+        template = Template(self._variables, self._faults)
         specs = [self._spec(draft, template)]
         if not template.replica_told:
             return (specs[0],) * draft.spec.replicas

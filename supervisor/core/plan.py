@@ -2,7 +2,8 @@
 
 `reload` does what is planned here, and `plan` shows it: there is one answer to what is touched and
 why. What is equal is not touched. A field is marked `live` where it is listed (spec.py) if a
-change of it does nothing to a process that runs: such a change alone restarts nothing.
+change of it does nothing to a process that runs: such a change alone restarts nothing. Those
+marked `early` have done their work when the list is read, and are not compared at all.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ def _compared(before: Any, after: Any, prefix: str, *, live: bool) -> Iterator[C
     each: Field[Any]
     for each in fields(before):
         old, new = getattr(before, each.name), getattr(after, each.name)
-        if old is new or _same(old, new):
+        if old is new or each.metadata.get("early") or _same(old, new):
             continue
         name, lives = prefix + each.name, live or bool(each.metadata.get("live"))
         if is_record(old) and is_record(new):

@@ -60,7 +60,7 @@ class Roster:
         for service in self.services.values():
             self.count(service.spec.name, (False, False, False), reached(service))
 
-    def forget(self, key: str) -> Service:
+    def forget(self, key: str) -> None:
         """Let go of one that is removed and at rest; `graph` still has its name."""
         service = self.services.pop(key)
         name, self._lasts[key] = service.spec.name, service.run
@@ -69,7 +69,6 @@ class Roster:
             self.replicas[name] = left
         else:
             del self.replicas[name]
-        return service
 
     def longest_stop(self) -> float:
         """Return how long the stop timeouts of a chain of dependents add up to, in seconds."""

@@ -90,8 +90,8 @@ def _next_start(service: Service, now: float) -> float | None:
 
 def _text(service: Service, waiting: list[str], facts: Facts, now: float) -> str:
     """Return what a person wants to know of the replica beside its state."""
-    if waiting:
-        return f"waiting for {', '.join(waiting)}"
+    if waiting or service.removed:
+        return f"waiting for {', '.join(waiting)}" if waiting else "removed from the list"
     last = service.last
     how = f"{ended_words(last)}, {span(now - last.at)} ago" if last else ""
     match service.state:

@@ -2,8 +2,9 @@
 
 Options are fields with defaults, and are listed nowhere else: the schema, its messages and
 etc/reference.yaml are derived from these classes. A field's `help` is its one line in the
-reference; `live` is said of those that a process which runs need not be restarted for (see
-plan.py). Durations are floats in seconds, sizes are bytes.
+reference; `live` is said of those that a process which runs need not be restarted for, `early` of
+those that mean nothing any more once the list is read (see plan.py). Durations are floats in
+seconds, sizes are bytes.
 """
 
 from __future__ import annotations
@@ -161,16 +162,16 @@ class ServiceSpec:
         default=None, metadata={"help": "the Python that runs it (default: keepd's own)"}
     )
     replicas: int = field(
-        default=1, metadata={"help": "so many copies; each knows its ${replica}", "live": True}
+        default=1, metadata={"help": "so many copies; each knows its ${replica}", "early": True}
     )
     env: Mapping[str, str] = field(
         default_factory=dict, metadata={"help": "environment; ${VAR}, ${VAR:-default}, $$ is $"}
     )
     env_file: tuple[str, ...] = field(
-        default=(), metadata={"help": "files of NAME=value lines", "live": True}
+        default=(), metadata={"help": "files of NAME=value lines", "early": True}
     )
     inherit_env: tuple[str, ...] | str = field(
-        default=(), metadata={"help": "names taken over beside the safe few; or all", "live": True}
+        default=(), metadata={"help": "names taken over beside the safe few; or all", "early": True}
     )
     cwd: str = field(
         default=".", metadata={"help": "working directory, from the config file's folder"}

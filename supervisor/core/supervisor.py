@@ -165,7 +165,7 @@ class Supervisor:
             self.exit_code = 1
             self._shut_down(None, now)
         if service.removed:
-            self._over[service.id] = None
+            self._say_farewell(service)
         self._release(service, now)
 
     def _release(self, service: Service, now: float) -> None:
@@ -241,7 +241,7 @@ class Supervisor:
             if step.act is Act.STOP:
                 self._tell(step.id, StopPlanned(), now)
                 if self.services[step.id].at_rest:
-                    self._over[step.id] = None
+                    self._say_farewell(self.services[step.id])
             elif step.act is Act.START:
                 self._start_again(self.services[step.id], now)
         for name in self._departures.waiting():
@@ -256,8 +256,13 @@ class Supervisor:
         """Let go of those that are removed and at rest."""
         for key in self._over:
             self._turn.pop(key, None)
-            self._out.append(Forgot(key, how(self._roster.forget(key))))
+            self._roster.forget(key)
         self._over.clear()
+
+    def _say_farewell(self, service: Service) -> None:
+        if service.id not in self._over:
+            self._over[service.id] = None
+            self._out.append(Forgot(service.id, how(service)))
 
     def _shut_down(self, patience: float | None, now: float) -> None:
         if not self.shutdown:
@@ -268,7 +273,8 @@ class Supervisor:
         for key in self.services:
             self._tell(key, StopHurried(patience), now)
         if self._limit is not None:  # else we have left already
-            self._limit = min(self._limit, now + patience + LAST_KILL)
+            limit, killed = now + patience + LAST_KILL, patience > 0 or self._killed
+            self._limit = min(self._limit, limit) if killed else limit  # a KILL takes a moment
         self._killed = self._killed or patience <= 0
 
     def _pass_time(self, now: float) -> None:

@@ -22,7 +22,6 @@ WEB = ServiceSpec(
     name="web", command=("serve", "80"), env={"PORT": "80"}, ready=Ready(tcp="a:1"), kwargs={"n": 1}
 )
 LIVE = [
-    ({"replicas": 4}, "replicas"),
     ({"restart": Restart.NEVER}, "restart"),
     ({"backoff": Backoff(first=9.0)}, "backoff.first"),
     ({"start_limit": StartLimit(starts=2)}, "start_limit"),
@@ -30,7 +29,6 @@ LIVE = [
     ({"depends_on": {"db": Condition.READY}}, "depends_on.db"),
     ({"ready": Ready(tcp="a:1", timeout=9.0)}, "ready.timeout"),
     ({"log": Log(format=LogFormat.RAW, max_files=3)}, "log.format, log.max_files"),
-    ({"env_file": ("other",)}, "env_file"),  # what it brings is in env
 ]
 HARD = [
     ({"command": ("serve", "81")}, "command"),
@@ -66,6 +64,8 @@ def test_what_a_process_was_born_with_takes_a_restart(values, told):
 def test_what_is_equal_is_no_change():
     again = replace(WEB, env=dict(WEB.env), ready=Ready(tcp="a:1"), kwargs={"n": 1})
     assert list(differences(WEB, again)) == []
+    read = replace(WEB, replicas=9, env_file=("what it brings is in env",), inherit_env="all")
+    assert list(differences(WEB, read)) == []
 
 
 STATES = [

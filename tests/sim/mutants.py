@@ -192,7 +192,7 @@ MUTANTS = (
     lives(
         "limit-after-leaving",
         ("if self._limit is not None:  # else", "if True:  # else"),
-        ("min(self._limit, now +", "min(self._limit or now, now +"),
+        ("min(self._limit, limit)", "min(self._limit or now, limit)"),
     ),
     lives("drops-a-renewed-deadline", ("if isinstance(event, DeadlineReached):", "if False:")),
     lives(
@@ -224,13 +224,13 @@ MUTANTS = (
     lives(
         "reload-forgets-the-living",
         (
-            "if self.services[step.id].at_rest:\n                    self",
-            "if True:\n                    self",
+            "if self.services[step.id].at_rest:\n                    self._say",
+            "if True:\n                    self._say",
         ),
     ),
     lives(
         "reload-never-forgets",
-        ("if service.removed:\n            self._over", "if False:\n            self._over"),
+        ("if service.removed:\n            self._say", "if False:\n            self._say"),
     ),
     lives("reload-keeps-the-removed", ("self._tell(step.id, StopPlanned(), now)", "pass")),
     lives(
