@@ -7,7 +7,6 @@ leader stays unreaped, so that nobody else can get its number.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import signal
@@ -59,6 +58,7 @@ class Processes:
         if place.groups and place.tree is None:
             tree, self.no_groups = cgroup.settle(place.project, place.run_dir)
             place = replace(place, tree=tree)
+        self.need = ""  # what could not be done, in words; the next sweep tries again
         self.place = place
         self._runs: dict[str, Run] = {}
         self._by_pid: dict[int, Run] = {}
@@ -130,6 +130,7 @@ class Processes:
 
     def sweep(self) -> None:
         """Compare what we believe with what is: one poll() over all pidfds."""
+        self.need = ""
         alive = {run.pidfd: run for run in self._by_pid.values() if run.exit is None}
         poll = select.poll()
         for fd in alive:
@@ -141,6 +142,7 @@ class Processes:
     def close(self) -> None:
         """Let go of zygotes, descriptors and groups; what still runs is left alone."""
         self._births.close()
+        self._sweeper.close()
         for run in self._runs.values():
             self._release(run)
         self._runs.clear()
@@ -255,8 +257,10 @@ class Processes:
             self._report(run.id, Exited(run.number, run.exit.code))
 
     def _guarded(self, act: Callable[[Run], None], run: Run) -> None:
-        with contextlib.suppress(OSError):  # no descriptors left, say: the next sweep tries again
+        try:
             act(run)
+        except OSError as error:  # no descriptors left, say
+            self.need = f"cannot look after {run.id}: {error.strerror or error}"
 
     def _over(self, run: Run) -> None:
         """Say the last word of a run."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from .graph import Graph
 from .plan import Specs, hand_over
 from .service import Service, State
-from .spec import Condition
+from .spec import Condition, Restart, Then
 
 Reached = tuple[bool, bool, bool]  # started, ready, completed: as `Condition` has them
 Needs = dict[str, Mapping[str, Condition]]
@@ -79,6 +79,13 @@ class Roster:
             takes[name] = own + max((takes[d] for d in self.graph.dependents[name]), default=0)
         return max(takes.values(), default=0)
 
+    def waiting_for(self, service: Service) -> list[str]:
+        """Return the services whose state keeps the replica from starting."""
+        if not (service.due and service.at_rest):
+            return []
+        needs = self.graph.needs[service.spec.name]
+        return [name for name, condition in needs.items() if not self.has_reached(name, condition)]
+
     def has_reached(self, name: str, condition: Condition) -> bool:
         """Return whether all replicas of the service are started, ready or completed."""
         return self._reached[name][condition] == self._planned[name]
@@ -101,3 +108,10 @@ def reached(service: Service) -> Reached:
     started = running or (service.state is State.STARTING and service.born)
     proven = completed and service.spec.ready is None  # who never became ready is not, once ended
     return (completed or started, proven or running, completed)
+
+
+def ends_all(service: Service) -> bool:
+    """Return whether the start limit, which alone makes a restarted service FATAL, ends keepd."""
+    spec = service.spec
+    limited = spec.start_limit is not None and spec.start_limit.then is Then.EXIT
+    return limited and spec.restart is not Restart.NEVER

@@ -38,9 +38,9 @@ from .events import (
 )
 from .graph import Graph
 from .plan import Act, Specs, steps
-from .roster import Roster, reached
+from .roster import Roster, ends_all, reached
 from .service import AT_REST, Service, State, decide
-from .spec import Condition, Restart, Then
+from .spec import Condition
 from .words import how
 
 BUDGET = 50  # replicas in STARTING at a time
@@ -126,15 +126,7 @@ class Supervisor:
 
     def waiting_for(self, key: str) -> list[str]:
         """Return the services whose state keeps the replica from starting."""
-        service = self.services[key]
-        if not (service.due and service.at_rest):
-            return []
-        needs = self.graph.needs[service.spec.name]
-        return [
-            name
-            for name, condition in needs.items()
-            if not self._roster.has_reached(name, condition)
-        ]
+        return self._roster.waiting_for(self.services[key])
 
     def _tell(self, key: str, event: Event, now: float) -> None:
         service = self.services[key]
@@ -161,7 +153,7 @@ class Supervisor:
         """Draw the consequences of a new state for the others."""
         if not service.at_rest:
             return
-        if service.state is State.FATAL and _ends_all(service) and not self.shutdown:
+        if service.state is State.FATAL and ends_all(service) and not self.shutdown:
             self.exit_code = 1
             self._shut_down(None, now)
         if service.removed:
@@ -297,10 +289,3 @@ class Supervisor:
         if not self._left:
             self._left, self._limit = True, None
             self._out.append(Leave(code))
-
-
-def _ends_all(service: Service) -> bool:
-    """Return whether the start limit, which alone makes a restarted service FATAL, ends keepd."""
-    spec = service.spec
-    limited = spec.start_limit is not None and spec.start_limit.then is Then.EXIT
-    return limited and spec.restart is not Restart.NEVER

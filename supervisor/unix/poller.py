@@ -65,7 +65,10 @@ class Poller:
         if self._later:
             limit = 0.0
         watches = self._watches
-        batch = [(fd, mask, watches.get(fd)) for fd, mask in self._epoll.poll(limit)]
+        # Who is stopped and continued while it waits is told of nothing, if the time is up by then:
+        # what has happened meanwhile must be heard before anybody is judged by the clock.
+        ready = self._epoll.poll(limit) or self._epoll.poll(0)
+        batch = [(fd, mask, watches.get(fd)) for fd, mask in ready]
         for fd, mask, watch in batch:
             if watch is not None and watches.get(fd) is watch:
                 watch.heard(mask)
