@@ -17,6 +17,8 @@ from supervisor.records import Field, field, fields, is_record, record
 from .service import Service, State
 from .spec import Restart, ServiceSpec
 
+_UNTYPED = ("args", "kwargs")  # what YAML has: 1 and true are equal, and not the same
+
 Specs = Mapping[str, Sequence[ServiceSpec]]  # of each service one per replica
 
 
@@ -136,7 +138,9 @@ def _compared(before: Any, after: Any, prefix: str, *, live: bool) -> Iterator[C
     each: Field[Any]
     for each in fields(before):
         old, new = getattr(before, each.name), getattr(after, each.name)
-        if old is new or each.metadata.get("early") or _same(old, new):
+        if old is new or (old == new and (each.name not in _UNTYPED or _same(old, new))):
+            continue
+        if each.metadata.get("early"):
             continue
         name, lives = prefix + each.name, live or bool(each.metadata.get("live"))
         if is_record(old) and is_record(new):

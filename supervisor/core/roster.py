@@ -5,7 +5,7 @@ Those that another list has no more are kept until they are at rest. Nothing is 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from .graph import Graph
 from .plan import Specs, hand_over
@@ -29,14 +29,19 @@ class Roster:
         self._reached: dict[str, dict[Condition, int]] = {}
         self._lasts: dict[str, int] = {}  # the latest run of those that are forgotten
 
-    def arrange(self, specs: Specs) -> None:
-        """Know the services of a list; others that are there are removed from now on."""
+    def arrange(self, specs: Specs, touched: Collection[str] = ()) -> None:
+        """Know the services of a list; others that are there are removed from now on.
+
+        Of those that are known already, only who is `touched` gets its spec.
+        """
         keys = {name: tuple(f"{name}/{n}" for n in range(len(r))) for name, r in specs.items()}
         planned = {key for ids in keys.values() for key in ids}
         for key, service in self.services.items():
             service.removed = key not in planned
         for name, replicas in specs.items():
             for key, spec in zip(keys[name], replicas, strict=True):
+                if key in self.services and key not in touched:
+                    continue
                 if key in self.services:
                     hand_over(self.services[key], spec)
                 else:

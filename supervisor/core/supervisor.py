@@ -219,7 +219,7 @@ class Supervisor:
     def _switch(self, specs: Specs, now: float) -> None:
         """Have these services and no others, and touch only what that changes."""
         planned = steps(self.services, specs)
-        self._roster.arrange(specs)
+        self._roster.arrange(specs, {step.id for step in planned})
         self._departures.rearrange(self.graph)
         for name in list(self._blocked):  # what they wait for may be another by now
             self._turn.update(self._blocked.pop(name))

@@ -14,6 +14,10 @@ def hard(spec):
     return spec.command, ready and (ready.notify, ready.log, ready.tcp, ready.http, ready.after)
 
 
+def same(spec, other):
+    return spec is other or spec == other
+
+
 class Past:
     """What the witness remembers of one replica."""
 
@@ -121,7 +125,7 @@ class Listed:
         run = self.world.runs.get(key)
         assert run is None or run.told, f"{key} {service.state}, and run {run.number} lives"
         assert key in self.plan, f"{key} is not in the list, and not forgotten"
-        assert service.spec is self.plan[key], f"{key} is not what the list says"
+        assert same(service.spec, self.plan[key]), f"{key} is not what the list says"
         spec, state = service.spec, service.state
         if state is self.state.EXITED and service.wanted:
             assert spec.restart is not Restart.ALWAYS, f"{key} rests, and always is to run"
@@ -139,5 +143,5 @@ class Listed:
         if key in self.plan and key not in self.pending:
             run = self.world.runs[key].spec
             assert hard(run) == hard(self.plan[key]), f"{key} runs as it was before"
-            assert service.spec is self.plan[key], f"{key} is not what the list says"
+            assert same(service.spec, self.plan[key]), f"{key} is not what the list says"
             self.soft[key] = service.spec
