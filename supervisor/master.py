@@ -186,9 +186,9 @@ class Master:
         if self.processes.need and not self.in_need:
             self.relay.say(f"{self.processes.need}; trying again every second")
         self.in_need = bool(self.processes.need)
-        deadline = self.supervisor.next_deadline()
-        if deadline is not None and deadline <= now:  # after the news: who was heard is not late
-            self.handle(TimePassed())
+        heard, deadline = self.poller.heard_at, self.supervisor.next_deadline()
+        if deadline is not None and deadline <= heard:  # not `now`: who was not heard is not late
+            self.handle(TimePassed(), heard)
             self._drain()
         self.verbs.look()
         self.reloads.look()
@@ -197,11 +197,11 @@ class Master:
         if self.leaving is not None and now >= self.leaving[0]:
             self.code = self.leaving[1]
 
-    def handle(self, event: Input) -> None:
+    def handle(self, event: Input, now: float | None = None) -> None:
         """Tell the core, and carry out what it answers."""
         if isinstance(event, ShutdownWanted):
             self.notify("STOPPING=1")  # the anchor hears it too: no next master starts anything
-        outputs = self.supervisor.handle(event, self.now())
+        outputs = self.supervisor.handle(event, self.now() if now is None else now)
         for output in sorted(outputs, key=_is_word):  # who reads our words must not delay a birth
             self._carry_out(output)
 

@@ -132,8 +132,6 @@ class Reloads:
             os.close(pidfd)
         self._dying.clear()
 
-    # ---- the reader -----------------------------------------------------------------------------
-
     def _next(self) -> None:
         while self._reading is None and self._waiting:
             asked = self._waiting.popleft()
@@ -160,9 +158,8 @@ class Reloads:
         ours, theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             os.set_blocking(theirs, True)
-            live = functools.partial(
-                _live, os.getpid(), theirs, self._owner.plan.config, overrides, keep
-            )
+            config = self._owner.plan.config
+            live = functools.partial(_live, os.getpid(), theirs, config, overrides, keep)
             pid = process.fork("reader", live, keep=(theirs,))
             pidfd = process.pidfd_open(pid)
         except OSError:
@@ -217,11 +214,8 @@ class Reloads:
         _reap(pidfd)
         os.close(pidfd)
 
-    # ---- the switch -----------------------------------------------------------------------------
-
     def _judge(self, asked: Asked, said: bytes, code: int) -> None:
-        owner = self._owner
-        answer = reader.understood(owner.plan.config, said, code)
+        owner, answer = self._owner, reader.understood(self._owner.plan.config, said, code)
         if isinstance(answer, tuple):
             self._refuse_faults(asked, answer)
             return
@@ -248,8 +242,8 @@ class Reloads:
         try:
             launches.commit(owner.launch.run_dir)  # first: whoever comes after us reads that
         except OSError as error:
-            why = error.strerror or str(error)
-            self._refuse(asked, "failed", f"cannot reload: the plan cannot be written: {why}")
+            text = f"cannot reload: the plan cannot be written: {error.strerror or error}"
+            self._refuse(asked, "failed", text)
             return
         for line in outline.log_lines():
             owner.say(line)
