@@ -87,7 +87,6 @@ LATER_KEYS: Final[Mapping[type, frozenset[str]]] = {
 }
 LATER_WORDS: Final[Mapping[tuple[type, str], frozenset[str]]] = {
     (Log, "to"): frozenset({"stdout", "journal", "syslog"}),
-    (Log, "format"): frozenset({"json"}),
 }
 NOT_BUILT: Final = "is part of keepd's design but not built yet"
 

@@ -51,6 +51,7 @@ class LogFormat(enum.StrEnum):
     """How a line stands in the log file."""
 
     TEXT = "text"
+    JSON = "json"
     RAW = "raw"
 
 
@@ -118,7 +119,8 @@ class Log:
 
     to: LogTo = field(default=LogTo.FILE, metadata={"help": "file | none"})
     format: LogFormat = field(
-        default=LogFormat.TEXT, metadata={"help": "text: RFC 3339 UTC time first; raw: as it came"}
+        default=LogFormat.TEXT,
+        metadata={"help": "text: RFC 3339 UTC time first; json: an object a line; raw: as it came"},
     )
     max_size: Size = field(
         default=50_000_000, metadata={"help": "a file is rotated before it exceeds this"}

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import re
 
-_STAMP = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z ")
+from . import objects
+from .formats import CONTINUES, UNFINISHED
+
+_STAMP = re.compile(rb'(?:\{"time":")?(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)[ "]')
+_PREFIX = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z ")
 _CONTROLS = {
     code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"
 }
@@ -14,9 +18,18 @@ _WIDEST = 32
 
 
 def stamp_of(line: bytes) -> bytes:
-    """Return the time stamp that a line begins with, with its blank; b"" if it has none."""
+    """Return the time stamp of a line, RFC 3339; b"" if it has none."""
     found = _STAMP.match(line)
-    return found.group() if found else b""
+    return found[1] if found else b""
+
+
+def text_of(line: bytes) -> bytes:
+    """Return what a service printed, of a line of its log in whatever format."""
+    if found := objects.parsed(line):
+        mark = CONTINUES if "continues" in found else UNFINISHED if "unfinished" in found else b"\n"
+        return str(found["text"]).encode("utf-8", "backslashreplace") + mark[:-1]
+    prefix = _PREFIX.match(line)
+    return line[prefix.end() :] if prefix else line
 
 
 def plain(line: bytes) -> str:

@@ -14,6 +14,8 @@ import os
 import time
 from collections.abc import Callable
 
+from supervisor.records import replace
+
 from .files import LogDirectory, LogFiles
 from .formats import Batch, Piece, Place, Rules, render
 from .notes import Notebook, Slot
@@ -45,6 +47,7 @@ class Stream:
             self.close()
             raise
         self._place = self._slot.settled
+        self._source = self._slot.source
         self._unsure = self._flight >= 0  # it may hold something
 
     @property
@@ -63,6 +66,7 @@ class Stream:
             index, size = self._place.index, self._place.size
             self._slot.run = (run, index, size)
         self.rules = rules
+        self._source = (self._name, run)
         return index, size
 
     def write_batch(self, take: Callable[[int], int | None]) -> int | None:
@@ -71,7 +75,7 @@ class Stream:
         micros = time.time_ns() // 1000
         if abs(micros - self._looked) > _LOOK_EVERY:
             self._look(micros)
-        batch = Batch(self._place, self.rules, micros)
+        batch = Batch(self._place, self.rules, micros, source=self._source)
         self._slot.batch = batch
         self._unsure = True
         size = take(self._flight)
@@ -149,7 +153,7 @@ class Stream:
         size = self._files.size()
         there = size - (batch.place.size if rotated == 0 else 0)
         self._carry_out(pieces, batch, rotated, max(there, 0))
-        self._commit(Place(place.index, self._files.size(), place.column))
+        self._commit(replace(place, size=self._files.size()))
 
     def _carry_out(self, pieces: list[Piece], batch: Batch, rotated: int, there: int) -> None:
         """Write the pieces that belong behind `rotated` rotations; the first has `there` bytes."""
@@ -174,11 +178,10 @@ class Stream:
     def _look(self, micros: int) -> None:
         """Go on in a new file where somebody has moved ours away, or made it shorter."""
         self._looked = micros
-        place = self._place
         if not self._files.is_current():
             self._files.close()
-            place = Place(place.index, 0, 0)
-        self._place = Place(place.index, self._files.size(), place.column)
+            self._place = Place(self._place.index, rest=self._place.rest)
+        self._place = replace(self._place, size=self._files.size())
 
 
 def _write(fd: int, piece: Piece, there: int) -> None:

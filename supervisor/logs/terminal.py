@@ -21,7 +21,7 @@ from supervisor.unix.signals import SignalPipe
 
 from .files import rotated_number
 from .follow import Follower
-from .paint import Painter, plain, stamp_of
+from .paint import Painter, plain, text_of
 
 _FAR_BEHIND = 4 << 20  # bytes; who lags more is not shown all
 _STILL_SHOWN = 65_536  # bytes, then
@@ -155,7 +155,7 @@ class _Terminal:
         return bool(lines)
 
     def _painted(self, stream: str, line: bytes) -> bytes:
-        return self._painter.paint(stream, plain(line[len(stamp_of(line)) :]))
+        return self._painter.paint(stream, plain(text_of(line)))
 
     def _flush(self) -> bool:
         """Write what the terminal takes; tell whether it has taken all."""

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from supervisor.core.spec import Log
+from supervisor.core.spec import Log, LogFormat
+from supervisor.logs.paint import stamp_of, text_of
 from tests.logs.fire import Load, under_fire
 from tests.logs.house import House, numbered
 
@@ -62,6 +63,13 @@ def expected():
     return [*lines[:LINES], b"end" + UNFINISHED, *lines[LINES:], b"end" + UNFINISHED]
 
 
+def texts(house):
+    lines = house.text("web/0").split(b"\n")
+    assert lines.pop() == b""
+    assert all(stamp_of(line) for line in lines)
+    return [text_of(line) for line in lines]
+
+
 def dies_at(root, steps, log):
     """Tell whether the writer died at that step; what is in the files then is right anyhow."""
     house = House(root)
@@ -76,7 +84,7 @@ def dies_at(root, steps, log):
             house.start_writer()
         house.until(lambda: not house.is_open("web/0", 2))
         seen.must_still_hold()
-        found = house.lines("web/0")
+        found = house.lines("web/0") if log.format is LogFormat.TEXT else texts(house)
         whole = expected()
         assert found == (whole if log.max_files > 1 else whole[-len(found) :]), f"step {steps}"
         return died
@@ -97,16 +105,17 @@ def die_everywhere(tmp_path, log, first, stride):
 
 MANY_FILES = Log(max_size=700, max_files=99)
 MILLION = Log(max_size=1_000_000, max_files=99)
+JSON = Log(max_size=2500, max_files=99, format=LogFormat.JSON)
 ONE_FILE = Log(max_size=700, max_files=1)
 
 
-@pytest.mark.parametrize("log", [MANY_FILES, ONE_FILE])
+@pytest.mark.parametrize("log", [MANY_FILES, ONE_FILE, JSON])
 def test_a_writer_that_dies_in_its_code_loses_doubles_and_tears_nothing(tmp_path, log):
     die_everywhere(tmp_path, log, first=3, stride=23)
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("log", [MANY_FILES, ONE_FILE])
+@pytest.mark.parametrize("log", [MANY_FILES, ONE_FILE, JSON])
 def test_a_writer_that_dies_at_any_line_of_its_code_does_no_harm(tmp_path, log):
     die_everywhere(tmp_path, log, first=1, stride=1)
 
