@@ -131,6 +131,9 @@ class Log:
     max_line: Size = field(
         default=65_536, metadata={"help": "a longer line is written in pieces with a mark"}
     )
+    compress: bool = field(
+        default=False, metadata={"help": "true: files that were rotated are compressed by gzip"}
+    )
 
 
 @record(frozen=True, kw_only=True)

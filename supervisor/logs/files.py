@@ -2,7 +2,8 @@
 
 Every path is walked below a directory descriptor and no symbolic link is followed, since a
 service may own the directory its files are in. A rotation is one rename to the next number:
-`0.log` becomes `0.000017.log`. A file is never truncated and never written to after its rename.
+`0.log` becomes `0.000017.log`, and later perhaps `0.000017.log.gz`. A file is never truncated and
+never written to after its rename.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+
+from . import gzipped
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: what stands in the file's place may be a FIFO that nobody reads.
@@ -24,13 +27,23 @@ def rotated_name(stem: str, number: int) -> str:
 
 
 def rotated_number(name: str) -> tuple[str, int] | None:
-    """Return the stem and number in the name of a rotated file; None if it is none."""
+    """Return stem and number in the name of a rotated file, plain or not; None if it is none."""
+    name = name.removesuffix(gzipped.SUFFIX)
     if not name.endswith(_SUFFIX):
         return None
     stem, dot, digits = name[: -len(_SUFFIX)].rpartition(".")
     if not (dot and stem and len(digits) >= _DIGITS and digits.isascii() and digits.isdecimal()):
         return None
     return stem, int(digits)
+
+
+def listed(directory: int | str) -> set[str]:
+    """Return the names in a directory; one that is being compressed is among them. OSError.
+
+    A look takes a while, in which a file may have moved from a name that was not reached yet to
+    one behind.
+    """
+    return {*os.listdir(directory), *os.listdir(directory)}
 
 
 def split_id(stream: str) -> tuple[str, str]:
@@ -59,6 +72,11 @@ class LogDirectory:
         os.makedirs(path, 0o755, exist_ok=True)
         self._fd = os.open(path, _DIRECTORY & ~os.O_NOFOLLOW)
         self._numbers: dict[str, dict[str, list[int]]] = {}
+        self._plain: set[tuple[str, str]] = set()
+
+    def fileno(self) -> int:
+        """Return the directory's descriptor."""
+        return self._fd
 
     def open(self, name: str, *, make: bool = True) -> int:
         """Return a new descriptor of a directory below, made if it may be; "" is the top."""
@@ -77,17 +95,23 @@ class LogDirectory:
         """Remember a stream's numbers for when it comes back."""
         self._numbers.setdefault(name, {})[stem] = numbers
 
+    def has_plain(self, name: str, stem: str) -> bool:
+        """Tell whether there were rotated files that are not compressed when it was looked."""
+        return (name, stem) in self._plain
+
     def _look(self, name: str) -> None:
-        found: dict[str, list[int]] = {}
+        found: dict[str, set[int]] = {}
         self._numbers[name] = {}
         try:
             directory = self.open(name, make=False)
         except FileNotFoundError:
             return
         try:
-            for entry in os.listdir(directory):
+            for entry in listed(directory):
                 if known := rotated_number(entry):
-                    found.setdefault(known[0], []).append(known[1])
+                    found.setdefault(known[0], set()).add(known[1])
+                    if entry.endswith(_SUFFIX):
+                        self._plain.add((name, known[0]))
         finally:
             os.close(directory)
         self._numbers[name] = {stem: sorted(numbers) for stem, numbers in found.items()}
@@ -101,6 +125,7 @@ class LogFiles:
         self._top = top
         self._name, self._stem = split_id(stream)
         self._rotated = top.take_numbers(self._name, self._stem)
+        self.has_plain = top.has_plain(self._name, self._stem)  # rotated, and not compressed
         self._fd = -1
 
     @property
@@ -171,19 +196,22 @@ class LogFiles:
             target = rotated_name(self._stem, number)
             source = self._stem + _SUFFIX
             os.rename(source, target, src_dir_fd=directory, dst_dir_fd=directory)
+            self.has_plain = True
         finally:
             os.close(directory)
 
     def is_rotated(self, number: int) -> bool:
         """Tell whether there is a file of that number; OSError."""
+        name = rotated_name(self._stem, number)
         directory = self._top.open(self._name)
         try:
-            os.stat(rotated_name(self._stem, number), dir_fd=directory, follow_symlinks=False)
-        except FileNotFoundError:
-            return False
+            for form in (name, name + gzipped.SUFFIX):  # in this order it is under one of them
+                with contextlib.suppress(FileNotFoundError):
+                    os.stat(form, dir_fd=directory, follow_symlinks=False)
+                    return True
         finally:
             os.close(directory)
-        return True
+        return False
 
     def prune(self, number: int, max_files: int) -> None:
         """Count `number` among the rotated; remove the oldest, to have max_files with the current.
@@ -196,9 +224,10 @@ class LogFiles:
         if not excess:
             return
         directory = self._top.open(self._name)
-        for old in excess:
-            with contextlib.suppress(OSError):
-                os.unlink(rotated_name(self._stem, old), dir_fd=directory)
+        for name in (rotated_name(self._stem, old) for old in excess):
+            for form in (name, name + gzipped.SUFFIX):
+                with contextlib.suppress(OSError):
+                    os.unlink(form, dir_fd=directory)
         os.close(directory)
         del self._rotated[: len(excess)]
 

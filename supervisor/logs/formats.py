@@ -40,6 +40,7 @@ class Rules:
     max_size: int = 50_000_000
     max_files: int = 10
     max_line: int = 65_536
+    compress: bool = False  # rotated files; no batch depends on it
 
 
 @record(frozen=True)

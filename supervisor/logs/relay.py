@@ -208,6 +208,7 @@ def _rules(log: Log) -> dict[str, Any]:
         "max_size": log.max_size,
         "max_files": log.max_files,
         "max_line": log.max_line,
+        "compress": log.compress,
     }
 
 

@@ -33,6 +33,7 @@ class Stream:
         `folder` is the directory of the in-flight files. ValueError for a bad name.
         """
         self.rules = Rules()
+        self.compressible = False  # there are rotated files that are to be compressed
         self._name = name
         self._book = book
         self._folder = folder
@@ -66,6 +67,7 @@ class Stream:
             index, size = self._place.index, self._place.size
             self._slot.run = (run, index, size)
         self.rules = rules
+        self.compressible = rules.compress and self._files.has_plain
         self._source = (self._name, run)
         return index, size
 
@@ -169,6 +171,7 @@ class Stream:
         # Noted before the oldest is removed: with max_files 1 that is the one just renamed.
         self._slot.rotated = number + 1
         self._files.prune(batch.place.index + number, batch.rules.max_files)
+        self.compressible = self.rules.compress and self.rules.max_files > 1
 
     def _commit(self, place: Place) -> None:
         self._slot.settled = place

@@ -52,8 +52,7 @@ def _logs(folder: str, service: str = "") -> dict[str, tuple[int, int]]:
     for entry in _entries(folder):
         if entry.is_dir(follow_symlinks=False) and not service:
             found |= _logs(entry.path, entry.name)
-        elif entry.name.endswith(".log"):
-            known = rotated_number(entry.name)
+        elif (known := rotated_number(entry.name)) or entry.name.endswith(".log"):
             stem, number = known or (entry.name.removesuffix(".log"), 0)
             stream = f"{service}/{stem}" if service else stem
             found[stream] = max(found.get(stream, (1, 0)), (number + 1, 0))

@@ -21,6 +21,7 @@ from supervisor.ipc.relay import RelayQueue
 from supervisor.unix.lines import LineConnection
 from supervisor.unix.poller import Poller
 
+from .compress import Compressor
 from .files import LogDirectory
 from .formats import Rules
 from .notes import Notebook
@@ -84,6 +85,7 @@ class Writer:
         self._lanes: dict[str, _Lane] = {}
         self._ending: dict[str, _Lane] = {}  # to be emptied without waiting for more
         self._stuck: dict[str, _Lane] = {}  # to be tried again
+        self._gzip = Compressor(self._poller, self._top, self._trouble)
         self._leaving = False
         self._quitting = False
 
@@ -117,10 +119,13 @@ class Writer:
             return 0.0
         rest = self._queue.rest()
         self._poller.change(self._queue.fileno(), 0 if rest else select.EPOLLIN)
-        if not self._stuck:
-            return rest or None
-        soonest = min(lane.retry_at for lane in self._stuck.values()) - time.monotonic()
-        return max(min(rest or soonest, soonest), 0.0)
+        limits = [rest] if rest else []
+        if self._stuck:
+            soonest = min(lane.retry_at for lane in self._stuck.values())
+            limits.append(max(soonest - time.monotonic(), 0.0))
+        if (gzip := self._gzip.limit()) is not None:
+            limits.append(gzip)
+        return min(limits, default=None)
 
     def _round(self) -> None:
         if not self._queue.rest():
@@ -128,6 +133,7 @@ class Writer:
                 self._turn(self._lanes[name])
         for lane in list(self._ending.values()):
             self._turn(lane)
+        self._gzip.go_on()
         if self._stuck:
             now = time.monotonic()
             for lane in [lane for lane in self._stuck.values() if lane.retry_at <= now]:
@@ -140,6 +146,9 @@ class Writer:
         except Exception as error:  # noqa: BLE001 - one stream's trouble must not end the others
             self._stop(lane, error)
             return False
+        if lane.stream and lane.stream.compressible:
+            lane.stream.compressible = False
+            self._gzip.want(lane.id)
         if self._stuck.pop(lane.id, None):
             self._master.send({"trouble": f"the log of {lane.id} is written again"})
         return more
@@ -255,6 +264,9 @@ class Writer:
         if lane and lane.begun and lane.id not in self._stuck:
             self._hear(lane)
 
+    def _trouble(self, text: str) -> None:
+        self._master.send({"trouble": text})
+
     def _left_alone(self) -> None:
         self._leaving = True
 
@@ -264,6 +276,7 @@ class Writer:
             for _ in range(_LAST_TURNS):
                 if self._lanes.get(lane.id) is not lane or not self._turn(lane):
                     break
+        self._gzip.close()
         end = time.monotonic() + _LAST_WORDS
         while self._master.backlog and time.monotonic() < end:
             self._poller.wait(end - time.monotonic())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import re
 import signal
@@ -113,14 +114,17 @@ class House:
         return self.reap()
 
     def paths(self, name):
-        """Return a stream's files, the oldest first."""
+        """Return a stream's files, the oldest first; of a rotated one the plain, while it is."""
         folder, _, stem = str(self.log_dir / name).rpartition("/")
-        rotated = sorted(Path(folder).glob(f"{stem}.??????.log"))
+        plain = {path.name: path for path in Path(folder).glob(f"{stem}.??????.log")}
+        packed = {path.stem: path for path in Path(folder).glob(f"{stem}.??????.log.gz")}
+        found = packed | plain
+        rotated = [path for _, path in sorted(found.items())]
         return [*rotated, *(path for path in [Path(folder, f"{stem}.log")] if path.exists())]
 
     def text(self, name):
         """Return what is in a stream's files, the oldest first."""
-        return b"".join(path.read_bytes() for path in self.paths(name))
+        return b"".join(map(content, self.paths(name)))
 
     def lines(self, name):
         """Return the lines of a stream without their time stamps; each must have one."""
@@ -135,6 +139,15 @@ class House:
             self.kill_writer()
         self.relay.close()
         self.poller.close()
+
+
+def content(path):
+    """Return what is in a file, be it compressed just now."""
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        data = path.with_name(path.name + ".gz").read_bytes()
+    return gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
 
 
 def numbered(first, last, width=20):
