@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 from . import objects
@@ -30,6 +31,13 @@ def text_of(line: bytes) -> bytes:
         return str(found["text"]).encode("utf-8", "backslashreplace") + mark[:-1]
     prefix = _PREFIX.match(line)
     return line[prefix.end() :] if prefix else line
+
+
+def as_object(stream: str, line: bytes) -> bytes:
+    """Return a line as a JSON object with its end: id, time (null: it has none), text."""
+    time = stamp_of(line).decode() or None
+    text = text_of(line).decode("utf-8", "backslashreplace")
+    return json.dumps({"id": stream, "time": time, "text": text}).encode() + b"\n"
 
 
 def plain(line: bytes) -> str:

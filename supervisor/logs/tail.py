@@ -8,15 +8,18 @@ waits, or trusts a name to be still the file that it was.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from . import gzipped
 from .files import listed, rotated_name, rotated_number
+from .paint import stamp_of
 
 _BLOCK = 65_536
 _CHUNK = 262_144
+_ENOUGH = 1000  # lines without a time, to say that there are none with one
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 Pattern = re.Pattern[bytes]
@@ -82,19 +85,31 @@ class Tail:
             self._partial = (self._partial + chunk).rpartition(b"\n")[2]
         return skipped
 
-    def last(self, count: int | None, wanted: Pattern | None = None) -> list[bytes]:
+    def last(
+        self, count: int | None, wanted: Pattern | None = None, since: bytes = b""
+    ) -> list[bytes]:
         """Return the last lines before the place that is read from; `count` None: all of them.
 
-        With `wanted`, only lines in which it is found.
+        With `wanted`, only lines in which it is found; with `since`, a time as stamp_of() has it,
+        only lines of that time or later: one without a time is of the time of the line before.
         """
         found: list[bytes] = []
-        for line in self._earlier():
+        lines = dated(self._earlier(), since) if since else self._earlier()
+        for line in lines:
             if count is not None and len(found) >= count:
                 break
             if wanted is None or wanted.search(line):
                 found.append(line)
         found.reverse()
         return found
+
+    def has_times(self) -> bool:
+        """Tell whether the lines before the place that is read from tell when they were written.
+
+        True also where there are none.
+        """
+        lines = list(itertools.islice(self._earlier(), _ENOUGH))
+        return not lines or any(map(stamp_of, lines))
 
     def close(self) -> None:
         """Close the file; nothing is read any more."""
@@ -209,6 +224,21 @@ class Tail:
                     yield from _lines_backwards(fd, os.fstat(fd).st_size)
                 finally:
                     os.close(fd)
+
+
+def dated(lines: Iterable[bytes], since: bytes) -> Iterator[bytes]:
+    """Yield the lines of that time or later of those that are given, the latest first."""
+    undated: list[bytes] = []
+    for line in lines:
+        stamp = stamp_of(line)
+        if not stamp:
+            undated.append(line)
+            continue
+        if stamp < since:
+            return
+        yield from undated
+        undated.clear()
+        yield line
 
 
 def _unpacked(fd: int) -> int:
