@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from collections.abc import Callable
 
 from . import gzipped
 
@@ -67,10 +68,15 @@ class LogDirectory:
     There is one writer, so that a look is needed once for a thousand replicas of a service.
     """
 
-    def __init__(self, path: str) -> None:
-        """Open the directory, making it if need be; OSError."""
-        os.makedirs(path, 0o755, exist_ok=True)
-        self._fd = os.open(path, _DIRECTORY & ~os.O_NOFOLLOW)
+    def __init__(self, path: str, moved: Callable[[], None] = lambda: None) -> None:
+        """Open the directory, making it if need be; OSError.
+
+        moved() is called when somebody has put another one into its place, or removed it; what it
+        raises keeps us from going on there.
+        """
+        self._path = path
+        self._moved = moved
+        self._fd = self._made()
         self._numbers: dict[str, dict[str, list[int]]] = {}
         self._plain: set[tuple[str, str]] = set()
 
@@ -80,10 +86,29 @@ class LogDirectory:
 
     def open(self, name: str, *, make: bool = True) -> int:
         """Return a new descriptor of a directory below, made if it may be; "" is the top."""
-        if name and make:
+        if make:
+            self._follow()
             with contextlib.suppress(FileExistsError):
-                os.mkdir(name, 0o755, dir_fd=self._fd)
+                os.mkdir(name or ".", 0o755, dir_fd=self._fd)
         return os.open(name or ".", _DIRECTORY, dir_fd=self._fd)
+
+    def _made(self) -> int:
+        os.makedirs(self._path, 0o755, exist_ok=True)
+        return os.open(self._path, _DIRECTORY & ~os.O_NOFOLLOW)
+
+    def _follow(self) -> None:
+        """Go on in the directory that has our path now, be it that we have to make it."""
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(self._path), os.fstat(self._fd)):
+                return
+        fd = self._made()
+        try:
+            self._moved()
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(self._fd)
+        self._fd = fd
 
     def take_numbers(self, name: str, stem: str) -> list[int]:
         """Return the numbers of a stream's rotated files in order; the caller keeps them now."""
@@ -163,6 +188,10 @@ class LogFiles:
             os.close(fd)
             raise OSError(f"{self._stem}{_SUFFIX} is not a file of its own")
         self._fd = fd
+
+    def is_gone(self) -> bool:
+        """Tell whether the opened file has been removed; it is cheap to ask."""
+        return self._fd >= 0 and os.fstat(self._fd).st_nlink == 0
 
     def is_current(self) -> bool:
         """Tell whether the opened file still has its name; somebody may have moved it away."""

@@ -75,16 +75,20 @@ class Stream:
         """Write what take(in-flight file) moves into it, and return its answer: a length."""
         self._make_flight()
         micros = time.time_ns() // 1000
-        if abs(micros - self._looked) > _LOOK_EVERY:
+        if abs(micros - self._looked) > _LOOK_EVERY or self._files.is_gone():
             self._look(micros)
         batch = Batch(self._place, self.rules, micros, source=self._source)
         self._slot.batch = batch
         self._unsure = True
         size = take(self._flight)
         if size:
-            pieces, place = render(os.pread(self._flight, size, 0), batch)
+            data = os.pread(self._flight, size, 0)
+            pieces, place = render(data, batch)
             self._carry_out(pieces, batch, 0, 0)
-            self._commit(place)
+            if self._files.is_gone():  # meanwhile, with what we have written
+                self._redo(data)
+            else:
+                self._commit(place)
         self._unsure = False
         return size
 
@@ -155,6 +159,8 @@ class Stream:
         size = self._files.size()
         there = size - (batch.place.size if rotated == 0 else 0)
         self._carry_out(pieces, batch, rotated, max(there, 0))
+        if self._files.is_gone():
+            raise OSError("it is removed again and again")
         self._commit(replace(place, size=self._files.size()))
 
     def _carry_out(self, pieces: list[Piece], batch: Batch, rotated: int, there: int) -> None:

@@ -75,7 +75,8 @@ class Writer:
     def __init__(self, sock: socket.socket, run_dir: str, log_dir: str) -> None:
         folder = os.path.join(run_dir, "inflight")
         os.makedirs(folder, 0o700, exist_ok=True)
-        self._top = LogDirectory(log_dir)
+        self._log_dir = log_dir
+        self._top = LogDirectory(log_dir, self._moved)
         self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._lock = FileLock(log_dir)
         self._poller = Poller()
@@ -113,6 +114,14 @@ class Writer:
             if self._leaving:
                 return False
         return True
+
+    def _moved(self) -> None:
+        """Have the lock on the log directory that has been put into the place of ours."""
+        lock = FileLock(self._log_dir)
+        if not lock.acquire(0):
+            raise OSError("another log writer writes into the new log directory")
+        self._lock.release()
+        self._lock = lock
 
     def _limit(self) -> float | None:
         if self._ending:
