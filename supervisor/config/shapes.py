@@ -83,7 +83,7 @@ LATER_KEYS: Final[Mapping[type, frozenset[str]]] = {
         "user group umask nice limits health watchdog listen preload on".split()  # noqa: SIM905
     ),
     Ready: frozenset({"exec"}),
-    Log: frozenset({"stderr", "on_full"}),
+    Log: frozenset({"stderr"}),
 }
 LATER_WORDS: Final[Mapping[tuple[type, str], frozenset[str]]] = {
     (Log, "to"): frozenset({"stdout", "journal", "syslog"}),

@@ -55,6 +55,13 @@ class LogFormat(enum.StrEnum):
     RAW = "raw"
 
 
+class OnFull(enum.StrEnum):
+    """What becomes of words that the disk does not take."""
+
+    BLOCK = "block"
+    DROP = "drop"
+
+
 @record(frozen=True)
 class Backoff:
     """How long to wait before the next start: `first`, growing by `factor`, up to `limit`."""
@@ -133,6 +140,10 @@ class Log:
     )
     compress: bool = field(
         default=False, metadata={"help": "true: files that were rotated are compressed by gzip"}
+    )
+    on_full: OnFull = field(
+        default=OnFull.BLOCK,
+        metadata={"help": "disk full: block: the service waits; drop: the log tells how much"},
     )
 
 

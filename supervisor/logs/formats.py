@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 
-from supervisor.records import record
+from supervisor.records import record, replace
 
 from . import objects
 
@@ -30,6 +30,7 @@ class Place:
     column: int = 0  # bytes of the line that is still open in it; 0: it ends with a whole line
     json: bool = False  # the open line is an object
     rest: bytes = b""  # of that line: the beginning of a character, not written yet
+    told: tuple[int, int] = (0, 0)  # lines and bytes of the loss that the log tells of
 
 
 @record(frozen=True)
@@ -41,6 +42,21 @@ class Rules:
     max_files: int = 10
     max_line: int = 65_536
     compress: bool = False  # rotated files; no batch depends on it
+    drop: bool = False  # what cannot be written; neither does it on this
+
+
+@record(frozen=True)
+class Loss:
+    """All that was dropped of a stream since it has been known."""
+
+    lines: int = 0
+    size: int = 0  # in bytes
+    torn: bool = False  # the last line was dropped only in part: its rest is still to come
+
+    def and_also(self, data: bytes) -> Loss:
+        """Return the loss with more bytes dropped."""
+        lines = self.lines + data.count(b"\n")
+        return Loss(lines, self.size + len(data), not data.endswith(b"\n"))
 
 
 @record(frozen=True)
@@ -52,6 +68,7 @@ class Batch:
     micros: int  # since the epoch, UTC
     closing: bool = False  # no bytes: the run is over, the open line is to be ended
     source: tuple[str, int] = ("", 0)  # whose words they are: id of the stream, run
+    loss: Loss = Loss()  # of what came before these bytes
 
 
 def stamp(micros: int) -> bytes:
@@ -65,10 +82,16 @@ def render(data: bytes, batch: Batch) -> tuple[list[Piece], Place]:
 
     The first piece goes to the current file; between two pieces the file is rotated.
     """
-    place, rules = batch.place, batch.rules
-    prefix, text, end, column, rest = _closed(place) if batch.closing else _lines(data, batch)
-    size = place.size + len(prefix) + end
-    index = place.index
+    place, told = batch.place, batch.place.told
+    notice = b""
+    if told != (batch.loss.lines, batch.loss.size):
+        data, notice, told = _noticed(data, batch)
+        if not notice:
+            return [], replace(place, told=told)
+        batch = replace(batch, place=replace(place, column=0, json=False, rest=b""))
+    prefix, text, end, column, rest = _closed(batch) if batch.closing else _lines(data, batch)
+    prefix = notice + prefix
+    size, index, rules = place.size + len(prefix) + end, place.index, batch.rules
     if size <= rules.max_size:
         view = text if end == len(text) else memoryview(text)[:end]
         pieces: list[Piece] = [(prefix, view) if prefix else (view,)]
@@ -77,20 +100,56 @@ def render(data: bytes, batch: Batch) -> tuple[list[Piece], Place]:
         pieces = [(part,) for part in parts]
         size = len(parts[-1]) + (place.size if len(parts) == 1 else 0)
         index += len(parts) - 1
-    return pieces, Place(index, size, column, column > 0 and rules.format == "json", rest)
+    return pieces, Place(index, size, column, column > 0 and rules.format == "json", rest, told)
+
+
+def _noticed(data: bytes, batch: Batch) -> tuple[bytes, bytes, tuple[int, int]]:
+    """Return the data behind the loss, the words for it (b"": it goes on), and what is told then.
+
+    The rest of a line whose beginning was dropped belongs to the loss, unless there is none yet.
+    """
+    loss, told = batch.loss, batch.place.told
+    lines, size = loss.lines - told[0], loss.size - told[1]
+    if loss.torn and not batch.closing:
+        newline = data.find(b"\n")
+        if newline < 0:
+            return b"", b"", (told[0], told[1] - len(data))
+        lines, size, data = lines + 1, size + newline + 1, data[newline + 1 :]
+    words = f"[keepd: {lines:,} lines ({size:,} bytes) dropped]"
+    return data, _line_of(words.encode(), batch), (loss.lines, loss.size)
+
+
+def _line_of(words: bytes, batch: Batch) -> bytes:
+    """Return words of our own as a line; one that is open is ended with them."""
+    place, time_stamp = batch.place, stamp(batch.micros)
+    if place.json:
+        return (
+            objects.ended(place.rest, b"dropped")
+            + objects.head(time_stamp, batch.source)
+            + words
+            + b'"}\n'
+        )
+    if place.column:
+        return b" " + words + b"\n"
+    if batch.rules.format == "json":
+        return objects.head(time_stamp, batch.source) + words + b'"}\n'
+    return words + b"\n" if batch.rules.format == "raw" else time_stamp + b" " + words + b"\n"
 
 
 # What stands before a text, the text, how much of it counts, the column and the rest behind it.
 _Lines = tuple[bytes, bytes, int, int, bytes]
 
 
-def _closed(place: Place) -> _Lines:
-    text = objects.ended(place.rest) if place.json else UNFINISHED
+def _closed(batch: Batch) -> _Lines:
+    place = batch.place
+    text = objects.ended(place.rest) if place.json else UNFINISHED if place.column else b""
     return b"", text, len(text), 0, b""
 
 
 def _lines(data: bytes, batch: Batch) -> _Lines:
     place, rules = batch.place, batch.rules
+    if not data:  # all of it was dropped
+        return b"", b"", 0, 0, b""
     parts, column = _cut(data, place.column, max(rules.max_line, 1))
     if rules.format == "json":
         begin, rest = objects.head(stamp(batch.micros), batch.source), place.rest

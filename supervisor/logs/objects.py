@@ -3,9 +3,10 @@ r"""Lines as JSON objects, one a line, and read back from them.
     {"time":"2026-11-22T14:12:43.123456Z","service":"web","replica":0,"run":3,"text":"…"}
 
 A line in pieces has "continues":true behind all of them but the last, the last line of a run that
-has no end "unfinished":true. A byte that is no UTF-8 stands in the text as \xff: what is lossless
-for some readers (a lone surrogate) makes others refuse the line; whoever needs the bytes writes
-raw. Pure, as everything that decides what is written.
+has no end "unfinished":true, one whose end was dropped "dropped":true. A byte that is no UTF-8
+stands in the text as \xff: what is lossless for some readers (a lone surrogate) makes others
+refuse the line; whoever needs the bytes writes raw. Pure, as everything that decides what is
+written.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import json
 from json.encoder import encode_basestring
 
 CONTINUES = b'","continues":true}\n'
-UNFINISHED = b'","unfinished":true}\n'
 _END = b'"}\n'
 _BEGIN = b'{"time":"'
 _NEWLINE = "\ud800"  # stands for it meanwhile: comes out of no decoder, and is not escaped
@@ -52,9 +52,10 @@ def objects(parts: list[bytes], rest: bytes, begin: bytes) -> tuple[bytes, bytes
     return whole.encode(), rest
 
 
-def ended(rest: bytes) -> bytes:
+def ended(rest: bytes, why: bytes = b"unfinished") -> bytes:
     """Return what ends an object whose line is not going to be ended."""
-    return _escaped(rest.decode("utf-8", "backslashreplace")).encode() + UNFINISHED
+    text = _escaped(rest.decode("utf-8", "backslashreplace")).encode()
+    return b'%s","%s":true}\n' % (text, why)
 
 
 def parsed(line: bytes) -> dict[str, object] | None:

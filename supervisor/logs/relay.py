@@ -15,7 +15,7 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from supervisor.core.spec import Log, LogTo
+from supervisor.core.spec import Log, LogTo, OnFull
 from supervisor.records import record
 from supervisor.unix.lines import LineConnection
 from supervisor.unix.poller import Poller
@@ -209,6 +209,7 @@ def _rules(log: Log) -> dict[str, Any]:
         "max_files": log.max_files,
         "max_line": log.max_line,
         "compress": log.compress,
+        "drop": log.on_full is OnFull.DROP,
     }
 
 

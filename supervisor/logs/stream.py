@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from supervisor.records import replace
 
+from .drain import Drain
 from .files import LogDirectory, LogFiles
 from .formats import Batch, Piece, Place, Rules, render
 from .notes import Notebook, Slot
@@ -48,6 +49,7 @@ class Stream:
             self.close()
             raise
         self._place = self._slot.settled
+        self._drain = Drain(self._slot, folder, self._flight_name + "~")
         self._source = self._slot.source
         self._unsure = self._flight >= 0  # it may hold something
 
@@ -77,7 +79,7 @@ class Stream:
         micros = time.time_ns() // 1000
         if abs(micros - self._looked) > _LOOK_EVERY or self._files.is_gone():
             self._look(micros)
-        batch = Batch(self._place, self.rules, micros, source=self._source)
+        batch = Batch(self._place, self.rules, micros, False, self._source, self._drain.loss)
         self._slot.batch = batch
         self._unsure = True
         size = take(self._flight)
@@ -93,10 +95,12 @@ class Stream:
         return size
 
     def end_line(self) -> None:
-        """End the line that is open, with a mark; nothing if there is none."""
-        if self._place.column:
+        """End the line that is open, with a mark, and tell of a loss; nothing if there is none."""
+        loss = self._drain.loss
+        if self._place.column or self._place.told != (loss.lines, loss.size):
             self._make_flight()
-            batch = Batch(self._place, self.rules, time.time_ns() // 1000, closing=True)
+            micros = time.time_ns() // 1000
+            batch = Batch(self._place, self.rules, micros, True, self._source, loss)
             self._slot.batch = batch
             self._unsure = True
             os.pwrite(self._flight, b"\n", 0)  # only to be not empty
@@ -104,6 +108,16 @@ class Stream:
             self._carry_out(pieces, batch, 0, 0)
             self._commit(place)
             self._unsure = False
+
+    def tell_loss(self) -> None:
+        """Tell of what was dropped, if there is something that is not told yet."""
+        loss = self._drain.loss
+        if self._place.told != (loss.lines, loss.size):
+            self.end_line()
+
+    def discard(self, take: Callable[[int], int | None]) -> int | None:
+        """Count what take(a file) moves there and forget it; return its answer: a length."""
+        return self._drain.discard(take)
 
     def recover(self) -> None:
         """Complete the batch that a predecessor, or an error, has left in flight."""
@@ -120,6 +134,7 @@ class Stream:
         """Leave the stream for good: its line is ended, nothing is in flight, no run is left."""
         with contextlib.suppress(OSError):  # empty, it does no harm
             os.unlink(self._flight_name, dir_fd=self._folder)
+        self._drain.forget()
         self._book.free(self._name)
         self._files.forget()
         self.close()
@@ -127,6 +142,7 @@ class Stream:
     def close(self) -> None:
         """Close the descriptors and leave everything as it is, to be taken up again."""
         self._files.close()
+        self._drain.close()
         if self._flight >= 0:
             os.close(self._flight)
             self._flight = -1
@@ -189,7 +205,7 @@ class Stream:
         self._looked = micros
         if not self._files.is_current():
             self._files.close()
-            self._place = Place(self._place.index, rest=self._place.rest)
+            self._place = replace(self._place, size=0, column=0, json=False)
         self._place = replace(self._place, size=self._files.size())
 
 
