@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -22,11 +21,11 @@ from supervisor.unix.cgroup import Group, Tree
 from supervisor.unix.notify import NotifySocket
 from supervisor.unix.nursery import Nursery
 from supervisor.unix.poller import Poller
+from supervisor.unix.private import make_folders, make_passable
 from supervisor.unix.spawn import Newborn, spawn
 from supervisor.unix.words import CannotError
 
 _OURS = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "WATCHDOG_USEC")
-_CROWD = 0.02  # seconds from one birth to the next
 _NOT_PASSED_ON = frozenset({*_OURS, "WATCHDOG_PID", "FDSTORE", "MAINPID"})
 
 
@@ -79,9 +78,27 @@ def tag(place: Place, replica: str, run: int) -> str:
     return f"{place.run_dir}:{replica}:{run}"
 
 
-def notify_path(place: Place, replica: str, run: int) -> str:
-    """Return where a run is heard that tells its readiness itself."""
-    return f"{place.run_dir}/notify/{replica}.{run}"
+def passable_folder(place: Place) -> str:
+    """Return the folder beside the runtime directory that others may pass.
+
+    The sign is one that stands in no name: nobody else's project or service has that path.
+    """
+    return f"{place.run_dir}+notify"
+
+
+def notify_socket(run: Run, place: Place) -> NotifySocket:
+    """Return the ear for a run that tells its readiness itself; OSError.
+
+    A run with another user must get there, and so not through the runtime directory.
+    """
+    who = run.spec.identity
+    if who is None or who.uid == os.geteuid():
+        path = f"{place.run_dir}/notify/{run.id}.{run.number}"
+        make_folders(os.path.dirname(path), 0o700)
+        return NotifySocket(path)
+    folder = passable_folder(place)
+    make_passable(folder)
+    return NotifySocket(f"{folder}/{run.id.replace('/', '+')}.{run.number}", who.uid)
 
 
 def environment(run: Run) -> dict[str, str]:
@@ -100,9 +117,10 @@ def argv(spec: ServiceSpec) -> tuple[str, ...]:
     return ("/bin/sh", "-c", " ".join(spec.command)) if spec.shell else spec.command
 
 
-def needs_zygote(spec: ServiceSpec, place: Place) -> bool:
+def needs_zygote(spec: ServiceSpec) -> bool:
     """Return whether something must be set up between birth and exec."""
-    return spec.python is not None or _folder(spec, place) != os.path.normpath(place.base_cwd)
+    set_up = (spec.python, spec.identity, spec.umask, spec.nice)
+    return any(each is not None for each in set_up) or bool(spec.limits)
 
 
 def _folder(spec: ServiceSpec, place: Place) -> str:
@@ -110,8 +128,8 @@ def _folder(spec: ServiceSpec, place: Place) -> str:
 
 
 def order(run: Run, place: Place) -> dict[str, Any]:
-    """Return what a newborn of a zygote is told. Later set-ups are further fields of it."""
-    spec = run.spec
+    """Return what a newborn of a zygote is told."""
+    spec, who = run.spec, run.spec.identity
     what: Mapping[str, Any] = {"argv": argv(spec)}
     if spec.python is not None:
         title = f"{run.id} {spec.python}"
@@ -122,6 +140,10 @@ def order(run: Run, place: Place) -> dict[str, Any]:
         "env": environment(run),
         "cwd": _folder(spec, place),
         "nofile": place.nofile,
+        "limits": {name: (limit.soft, limit.hard) for name, limit in spec.limits.items()},
+        "nice": spec.nice,
+        "umask": None if spec.umask is None else int(spec.umask, 8),
+        "identity": who and (who.uid, who.gid, who.groups),
         "group": run.group.make() if run.group is not None else None,
     }
 
@@ -154,7 +176,6 @@ class Births:
         # Of a low number, kept for the output of newborns: posix_spawn handles no descriptor above
         # the soft limit that they are born with.
         self._low = os.dup(self._null)
-        self._latest = 0.0  # when the latest birth into a group began
 
     def helpers(self) -> set[int]:
         """Return the pids of our zygotes."""
@@ -170,21 +191,12 @@ class Births:
             run.group.kill()
             raise CannotError("processes of an earlier run are still being killed")
         if run.spec.ready is not None and run.spec.ready.notify:
-            run.ear = NotifySocket(notify_path(self._place, run.id, run.number))
+            run.ear = notify_socket(run, self._place)
             self._poller.watch(run.ear.fileno(), lambda _mask: self._keeper.heard(run))
-        if needs_zygote(run.spec, self._place) or (run.group is not None and not self._crowded()):
+        if needs_zygote(run.spec):
             self._ask(run, out)
         else:
             self._spawn(run, out)
-
-    def _crowded(self) -> bool:
-        """Return whether births follow each other at once, or the zygote has not answered the last.
-
-        To move ourselves into a group takes a grace period of the kernel, 10 ms and more, for the
-        first of many and next to nothing for the others. A newborn of the zygote need not be moved.
-        """
-        before, self._latest = self._latest, time.monotonic()
-        return self._latest - before < _CROWD or self._nursery.expecting()
 
     def _ask(self, run: Run, out: int) -> None:
         try:

@@ -14,6 +14,8 @@ from typing import Any
 from supervisor.core.spec import (
     Backoff,
     Condition,
+    Identity,
+    Limit,
     Log,
     LogFormat,
     LogTo,
@@ -97,10 +99,11 @@ def _written(
 ) -> dict[str, Any]:
     """Return a spec as JSON takes it, its environment by number."""
     written = {field.name: getattr(spec, field.name) for field in fields(spec)}
-    for name in ("ready", "backoff", "start_limit", "stop", "log"):
+    for name in ("identity", "ready", "backoff", "start_limit", "stop", "log"):
         part = written[name]
         if part is not None:
             written[name] = {field.name: getattr(part, field.name) for field in fields(part)}
+    written["limits"] = {name: (each.soft, each.hard) for name, each in spec.limits.items()}
     written["env"] = environments.setdefault(tuple(spec.env.items()), len(environments))
     return written
 
@@ -119,6 +122,8 @@ def _spec(
         "depends_on": {
             name: Condition(condition) for name, condition in written["depends_on"].items()
         },
+        "identity": _identity(written["identity"]),
+        "limits": {name: Limit(*each) for name, each in written["limits"].items()},
         "ready": _part(Ready, written["ready"], parts),
         "restart": Restart(written["restart"]),
         "backoff": _part(Backoff, written["backoff"], parts),
@@ -127,6 +132,12 @@ def _spec(
         "log": _part(Log, written["log"], parts),
     }
     return ServiceSpec(**(written | read))
+
+
+def _identity(written: dict[str, Any] | None) -> Identity | None:
+    if written is None:
+        return None
+    return Identity(written["uid"], written["gid"], tuple(written["groups"]))
 
 
 def _part(kind: type, written: dict[str, Any] | None, parts: dict[Any, Any]) -> Any:  # noqa: ANN401 - of `kind`

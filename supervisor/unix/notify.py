@@ -15,8 +15,6 @@ import struct
 
 from supervisor.records import record
 
-from .private import make_folders
-
 _ROOM = 16_384  # a datagram longer than this is cut, and its last line ignored
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 _LONGEST = 107  # bytes of a socket's path, with its final zero 108
@@ -57,16 +55,19 @@ def parse(datagram: bytes) -> Words:
 
 
 class NotifySocket:
-    """The ear for one run: a datagram socket, 0600, at `path`, until closed."""
+    """The ear for one run: a datagram socket at `path`, until closed.
 
-    def __init__(self, path: str) -> None:
+    It is for our own user alone, or for the one with this uid, who must be able to get there.
+    """
+
+    def __init__(self, path: str, uid: int | None = None) -> None:
         if len(os.fsencode(path)) > _LONGEST:
             raise PathTooLongError(
                 f"the notify socket's path has {len(os.fsencode(path))} bytes, {_LONGEST} are "
                 f"possible: give a shorter runtime_dir ({path})"
             )
         self.path = path
-        make_folders(os.path.dirname(path), 0o700)
+        self._uid = os.geteuid() if uid is None else uid
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         self._sock = socket.socket(
@@ -75,6 +76,8 @@ class NotifySocket:
         before = os.umask(0o177)
         try:
             self._sock.bind(path)
+            if uid is not None:  # the folder is ours: nobody can have put anything else there
+                os.chown(path, uid, -1, follow_symlinks=False)
         except OSError:
             self._sock.close()
             raise
@@ -87,7 +90,7 @@ class NotifySocket:
         return self._sock.fileno()
 
     def take(self) -> list[Words]:
-        """Return what has been said since, of users whose word counts: ourselves and root."""
+        """Return what has been said since, of users whose word counts: its own and root."""
         heard: list[Words] = []
         with contextlib.suppress(OSError):
             while len(heard) < _PER_TURN:
@@ -105,7 +108,7 @@ class NotifySocket:
             elif (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 for fd in array.array("i", body[: len(body) // 4 * 4]):
                     os.close(fd)  # FDSTORE=1 and the like: we keep nothing for services
-        return [parse(data)] if uid in {0, os.geteuid()} else []
+        return [parse(data)] if uid in {0, self._uid} else []
 
     def close(self) -> None:
         """Hear no more; the path is free again."""

@@ -202,8 +202,7 @@ def test_what_a_service_cannot_say(folder, keys, what):
 @pytest.mark.parametrize(
     "key",
     [
-        *("user: www", "group: www", "umask: '022'", "nice: 5", "limits: {nofile: 1}", "on: x"),
-        *("health: {tcp: 'a:1'}", "watchdog: 30s", "listen: {a: 'b:1'}", "preload: [x]"),
+        *("health: {tcp: 'a:1'}", "watchdog: 30s", "listen: {a: 'b:1'}", "preload: [x]", "on: x"),
         *("ready: {exec: [x]}", "log: {stderr: merge}"),
         *("log: {to: journal}", "log: {to: syslog}", "log: {to: stdout}"),
     ],

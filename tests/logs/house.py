@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import re
@@ -142,14 +143,28 @@ class House:
 
 
 def content(path):
-    """Return what is in a file, be it compressed just now."""
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        data = path.with_name(path.name + ".gz").read_bytes()
-    return gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
+    """Return what is in a file, be it compressed just now; b"" if it was rotated just now."""
+    for form in (path, path.with_name(path.name + ".gz")):
+        with contextlib.suppress(FileNotFoundError):
+            data = form.read_bytes()
+            return gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
+    return b""
 
 
 def numbered(first, last, width=20):
     """Return lines that tell their number, of uneven lengths."""
     return b"".join(b"line %d %s\n" % (i, b"x" * (i % width)) for i in range(first, last))
+
+
+def memory(pid):
+    """Return the most memory that a process has ever had, in bytes."""
+    (line,) = [
+        x for x in process.whole(f"/proc/{pid}/status").split(b"\n") if x.startswith(b"VmHWM")
+    ]
+    return int(line.split()[1]) << 10
+
+
+def print_some(house, fd, first, last):
+    for at in range(first, last, 100):
+        house.write(fd, numbered(at, at + 100))
+        house.hear(0.001)

@@ -118,7 +118,7 @@ ONE_FILE = Log(max_size=700, max_files=1)
 
 @pytest.mark.parametrize("log", [MANY_FILES, ONE_FILE, JSON, PACKED])
 def test_a_writer_that_dies_in_its_code_loses_doubles_and_tears_nothing(tmp_path, log):
-    die_everywhere(tmp_path, log, first=3, stride=23)
+    die_everywhere(tmp_path, log, first=3, stride=41)
 
 
 @pytest.mark.soak

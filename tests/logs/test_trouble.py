@@ -18,8 +18,7 @@ from hypothesis import strategies as st
 
 from supervisor.core.spec import Log, LogFormat, OnFull
 from supervisor.logs.formats import Batch, Loss, Place, Rules, render
-from supervisor.unix.process import whole
-from tests.logs.house import House, numbered
+from tests.logs.house import House, memory, numbered, print_some
 
 RAW = Log(format=LogFormat.RAW)
 CLONE_NEWNS, MS_REC_PRIVATE = 0x00020000, 0x4000 | 1 << 18
@@ -33,12 +32,6 @@ def written(house):
 
 def said(house, name):
     return house.text(name) if house.paths(name) else b""
-
-
-def print_some(house, fd, first, last):
-    for at in range(first, last, 100):
-        house.write(fd, numbered(at, at + 100))
-        house.hear(0.001)
 
 
 @pytest.mark.parametrize("what", ["web", "."])
@@ -136,12 +129,6 @@ class SmallDisk:
 
     def free(self):
         (self.house.log_dir / "filler").unlink()
-
-
-def memory(pid):
-    """Return the most memory that a process has ever had, in bytes."""
-    (line,) = [x for x in whole(f"/proc/{pid}/status").split(b"\n") if x.startswith(b"VmHWM")]
-    return int(line.split()[1]) << 10
 
 
 def test_f51_f52_f53_a_full_disk_makes_a_service_wait_and_nothing_is_lost(house):
