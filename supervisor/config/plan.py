@@ -19,6 +19,7 @@ from supervisor.core.spec import (
     Log,
     LogFormat,
     LogTo,
+    OnFull,
     Ready,
     Restart,
     ServiceSpec,
@@ -144,7 +145,7 @@ def _part(kind: type, written: dict[str, Any] | None, parts: dict[Any, Any]) -> 
         return None
     key = (kind, *written.items())
     if key not in parts:
-        words = {"then": Then, "to": LogTo, "format": LogFormat}
+        words = {"then": Then, "to": LogTo, "format": LogFormat, "on_full": OnFull}
         parts[key] = kind(
             **{
                 name: words[name](value) if name in words else value

@@ -10,13 +10,13 @@ import contextlib
 import heapq
 import os
 import select
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from supervisor.records import record
 from supervisor.unix import inotify
 
 from .files import rotated_number
-from .paint import Painter, plain, stamp_of
+from .paint import Painter, as_object, plain, stamp_of
 from .tail import Pattern, Tail
 
 _CHANGES = inotify.MODIFY | inotify.CREATE | inotify.MOVED_FROM | inotify.MOVED_TO | inotify.ONLYDIR
@@ -30,6 +30,8 @@ class Choice:
     last: int | None = None  # so many of each stream; None: all there are
     follow: bool = False  # and then those to come
     wanted: Pattern | None = None  # only those in which it is found
+    since: bytes = b""  # of the earlier ones, only those of that time or later
+    as_json: bool = False  # an object for each, instead of its text
 
 
 class Follower:
@@ -101,20 +103,23 @@ def _dated(stream: str, number: int, lines: list[bytes]) -> Iterator[tuple[bytes
         yield stamp, number, stream, line
 
 
-def show(streams: Mapping[str, str], choice: Choice, out: int, colour: bool) -> int:
+def show(
+    streams: Mapping[str, str], choice: Choice, out: int, colour: bool, say: Callable[[str], None]
+) -> int:
     """Print streams, given by id and path, to a descriptor; return the exit code.
 
     Following ends when nobody reads the output any more, or by a signal of the caller's. On a
     terminal nothing that a service says has an effect but to be read; elsewhere lines go as they
-    are. Where there are several streams each line tells whose it is.
+    are. Where there are several streams each line tells whose it is. say() is told in words what
+    cannot be shown.
     """
     follower = Follower()
     try:
         for folder in {os.path.dirname(path) for path in streams.values()}:
             follower.watch(folder)
         tails = {stream: follower.add(stream, path) for stream, path in streams.items()}
-        view = _View(out, colour, dict(streams), choice)
-        earlier = {s: tail.last(choice.last, choice.wanted) for s, tail in tails.items()}
+        view = _View(out, colour, dict(streams), choice, say)
+        earlier = {s: _earlier(s, tail, choice, say) for s, tail in tails.items()}
         view.print(merged(earlier))
         if choice.follow:
             _follow(follower, view)
@@ -125,6 +130,13 @@ def show(streams: Mapping[str, str], choice: Choice, out: int, colour: bool) -> 
     finally:
         follower.close()
     return 0
+
+
+def _earlier(stream: str, tail: Tail, choice: Choice, say: Callable[[str], None]) -> list[bytes]:
+    if choice.since and not tail.has_times():
+        say(f"cannot tell when the lines of {stream} were written (log.format: raw): none is shown")
+        return []
+    return tail.last(choice.last, choice.wanted, choice.since)
 
 
 def _print_open_lines(tails: Mapping[str, Tail], view: _View) -> None:
@@ -140,8 +152,14 @@ def _follow(follower: Follower, view: _View) -> None:
     streams = set(follower.tails)  # what came between the last lines and the first event
     while True:
         for stream in sorted(streams):
-            while lines := follower.tails[stream].lines():
+            tail = follower.tails[stream]
+            while lines := tail.lines():
                 view.print((stream, line) for line in lines)
+            if tail.lost:
+                view.say(
+                    f"{stream}: {tail.lost} files of the log were removed before they were shown"
+                )
+                tail.lost = 0
         if any(mask & SOURCE_GONE for fd, mask in poll.poll() if fd == view.out):
             return
         streams, others = follower.news()
@@ -153,9 +171,18 @@ def _follow(follower: Follower, view: _View) -> None:
 class _View:
     """Prints the lines that are wanted."""
 
-    def __init__(self, out: int, colour: bool, streams: dict[str, str], choice: Choice) -> None:
+    def __init__(
+        self,
+        out: int,
+        colour: bool,
+        streams: dict[str, str],
+        choice: Choice,
+        say: Callable[[str], None],
+    ) -> None:
         self.out = out
+        self.say = say
         self._wanted = choice.wanted
+        self._as_json = choice.as_json
         self._escaped = os.isatty(out)
         self._painter = Painter(colour) if len(streams) > 1 else None
         for stream in streams:
@@ -173,6 +200,8 @@ class _View:
             out = out[os.write(self.out, out) :]
 
     def _painted(self, stream: str, line: bytes) -> bytes:
+        if self._as_json:
+            return as_object(stream, line)
         if self._painter:
             if self._escaped:
                 return self._painter.paint(stream, plain(line))
