@@ -81,6 +81,10 @@ class Probes:
         if self._is_asked(key, run):
             self._forget(key)
 
+    def drop(self, key: str) -> None:
+        """Ask no longer, whatever run it was."""
+        self._forget(key)
+
     def close(self) -> None:
         """End the prober."""
         self._asked.clear()

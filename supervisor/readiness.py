@@ -43,9 +43,9 @@ class Readiness:
 
     def born(self, key: str, run: int) -> None:
         """Ask from now on whether the run is ready, if it is to be asked and can be."""
-        service = self._services[key]
-        ready = service.spec.ready
-        if ready is None or ready.notify or ready.after is not None:
+        service = self._services.get(key)
+        ready = service.spec.ready if service else None
+        if service is None or ready is None or ready.notify or ready.after is not None:
             return
         if service.run != run or service.state is not State.STARTING or not service.born:
             return
@@ -63,6 +63,11 @@ class Readiness:
         if after != State.STARTING and service.cause != "overdue":
             self._notes.pop(key, None)
 
+    def forget(self, key: str) -> None:
+        """Hear that there is no such replica any more."""
+        self._probes.drop(key)
+        self._notes.pop(key, None)
+
     def close(self) -> None:
         """Ask nobody any more."""
         self._probes.close()
@@ -75,5 +80,6 @@ class Readiness:
         self._report(key, BecameReady(run))
 
     def _noted(self, key: str, run: int, text: str) -> None:
-        if self._services[key].run == run:
+        service = self._services.get(key)
+        if service is not None and service.run == run:
             self._notes[key] = text

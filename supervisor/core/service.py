@@ -76,8 +76,10 @@ class Service:
     """One replica: what it should be, and what it is."""
 
     id: str
-    spec: ServiceSpec
+    spec: ServiceSpec  # of the run there is, else of the next one
     seed: int = 0
+    next: ServiceSpec | None = None  # of the next run, where the present one is to end for it
+    removed: bool = False  # not in the list any more: forgotten as soon as it is at rest
     state: State = State.STOPPED
     wanted: bool = False
     due: bool = False  # at rest, and to be started as soon as it is allowed
@@ -247,7 +249,7 @@ def _finish(service: Service, code: int | None, reason: str, now: float) -> None
     service.last = Ended(code, reason, now, lived)
     if not service.wanted:
         _enter(service, State.STOPPED, now)
-    elif service.cause is Cause.ASKED:
+    elif service.cause is Cause.ASKED or service.next:
         service.due = True
         _enter(service, State.STOPPED, now)
     elif code == 0 and service.cause is Cause.ENDED and service.spec.restart is not Restart.ALWAYS:
@@ -255,6 +257,7 @@ def _finish(service: Service, code: int | None, reason: str, now: float) -> None
         _enter(service, State.EXITED, now)
     else:
         _fail(service, now)
+    service.spec, service.next = service.next or service.spec, None
 
 
 def _forgive(service: Service, now: float) -> None:
