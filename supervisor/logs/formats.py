@@ -88,6 +88,10 @@ def render(data: bytes, batch: Batch) -> tuple[list[Piece], Place]:
         data, notice, told = _noticed(data, batch)
         if not notice:
             return [], replace(place, told=told)
+    elif place.column and place.json != (batch.rules.format == "json") and not batch.closing:
+        # The format has been changed in the middle of the line: the rest of it is another piece.
+        notice = objects.ended(place.rest, b"continues") if place.json else CONTINUES
+    if notice:
         batch = replace(batch, place=replace(place, column=0, json=False, rest=b""))
     prefix, text, end, column, rest = _closed(batch) if batch.closing else _lines(data, batch)
     prefix = notice + prefix

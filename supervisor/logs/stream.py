@@ -84,11 +84,10 @@ class Stream:
         self._unsure = True
         size = take(self._flight)
         if size:
-            data = os.pread(self._flight, size, 0)
-            pieces, place = render(data, batch)
+            pieces, place = render(os.pread(self._flight, size, 0), batch)
             self._carry_out(pieces, batch, 0, 0)
             if self._files.is_gone():  # meanwhile, with what we have written
-                self._redo(data)
+                self._redo(os.pread(self._flight, size, 0))
             else:
                 self._commit(place)
         self._unsure = False

@@ -128,6 +128,37 @@ def test_the_real_writer_writes_them_and_ends_what_a_dead_one_left_open(house):
     assert text_of(last) == b"text"
 
 
+def test_a_format_that_is_changed_in_the_middle_of_a_line_makes_two_pieces_of_it():
+    place, text = Place(), b""
+    for form, chunk in (("text", b"on"), ("json", b"e t\xc3"), ("raw", b"wo"), ("json", b"\n")):
+        pieces, place = render(chunk, Batch(place, Rules(format=form), NOW, source=("web/0", 3)))
+        text += b"".join(map(bytes, pieces[0]))
+    head = f'{{"time":"{TIME}","service":"web","replica":0,"run":3,"text":"'
+    assert text.decode().splitlines() == [
+        f"{TIME} on [keepd: line continues]",
+        head + r'e t\\xc3","continues":true}',
+        "wo [keepd: line continues]",
+        head + '"}',
+    ]
+
+
+def test_a_format_that_is_changed_while_a_run_goes_on_holds_from_then_on(house):
+    house.start_writer()
+    fd = house.relay.open("web/0", 1, Log())
+    house.write(fd, b"one\n")
+    house.until(lambda: house.text("web/0").endswith(b"one\n"))
+    house.relay.change("web/0", JSON)
+
+    def is_object():
+        house.write(fd, b"two\n")
+        house.hear(0.01)
+        return house.text("web/0").endswith(b'"two"}\n')
+
+    house.until(is_object)
+    house.end("web/0")
+    assert {text_of(line) for line in house.text("web/0").splitlines()} == {b"one", b"two"}
+
+
 def test_readers_find_time_and_text_in_every_format():
     (line,) = written([b"hello \xff\n"])[0].splitlines()
     assert (stamp_of(line), text_of(line)) == (TIME.encode(), b"hello \\xff")
