@@ -20,6 +20,7 @@ from .paint import Painter, as_object, plain, stamp_of
 from .tail import Pattern, Tail
 
 _CHANGES = inotify.MODIFY | inotify.CREATE | inotify.MOVED_FROM | inotify.MOVED_TO | inotify.ONLYDIR
+_LOOK_AGAIN = 1.0  # seconds; while a directory is missing nobody can tell that it is back
 SOURCE_GONE = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
 
@@ -42,16 +43,22 @@ class Follower:
         self.tails: dict[str, Tail] = {}
         self._inotify = inotify.Inotify()
         self._folders: dict[int, str] = {}
+        self._missing: set[str] = set()  # directories that were watched, and are no more
         self._streams: dict[str, str] = {}  # path of the current file: stream
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when there may be news."""
         return self._inotify.fileno()
 
+    def patience(self) -> float | None:
+        """Return the seconds after which to ask for news though nothing was told; None: never."""
+        return _LOOK_AGAIN if self._missing else None
+
     def watch(self, folder: str) -> None:
         """Be told of changes in a directory; one that is not there is not watched. OSError."""
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             self._folders[self._inotify.add(folder, _CHANGES)] = folder
+            self._missing.discard(folder)
 
     def add(self, stream: str, path: str, since: tuple[int, int] | None = None) -> Tail:
         """Follow a stream from a position, see Tail."""
@@ -61,11 +68,12 @@ class Follower:
 
     def news(self) -> tuple[set[str], set[str]]:
         """Return the streams that may have new lines, and paths that belong to none of them."""
-        streams: set[str] = set()
-        others: set[str] = set()
+        streams, others = self._found_again()
         for watch, mask, name in self._inotify.read():
             if mask & inotify.OVERFLOW:
                 return set(self.tails), {*self._folders.values()}
+            if mask & inotify.IGNORED and watch in self._folders:
+                self._missing.add(self._folders.pop(watch))
             folder = self._folders.get(watch)
             if folder is None or not name:
                 continue
@@ -76,6 +84,16 @@ class Follower:
             else:
                 others.add(path)
         return streams, others
+
+    def _found_again(self) -> tuple[set[str], set[str]]:
+        """Watch the directories that are back; return their streams, and themselves."""
+        back: set[str] = set()
+        for folder in sorted(self._missing):
+            self.watch(folder)
+            if folder not in self._missing:
+                back.add(folder)
+        known = self._streams.items()
+        return {stream for path, stream in known if os.path.dirname(path) in back}, back
 
     def close(self) -> None:
         """Follow nothing any more."""
@@ -160,7 +178,9 @@ def _follow(follower: Follower, view: _View) -> None:
                     f"{stream}: {tail.lost} files of the log were removed before they were shown"
                 )
                 tail.lost = 0
-        if any(mask & SOURCE_GONE for fd, mask in poll.poll() if fd == view.out):
+        patience = follower.patience()
+        ready = poll.poll(None if patience is None else patience * 1000)
+        if any(mask & SOURCE_GONE for fd, mask in ready if fd == view.out):
             return
         streams, others = follower.news()
         for path in others:

@@ -90,7 +90,10 @@ class _Terminal:
         self._discover(since)
         self._pump()
         while not self._gone and not self._signals.take():
-            self._poller.wait(0 if self._fresh and not self._buffer else None)
+            patience = self._follower.patience()
+            self._poller.wait(0 if self._fresh and not self._buffer else patience)
+            if patience is not None:
+                self._look()
             self._pump()
         self._discover({})
         self._fresh = dict.fromkeys(self._follower.tails)
@@ -118,7 +121,9 @@ class _Terminal:
 
     def _meet(self, path: str) -> None:
         """Follow what is new at a path: a log, or those in a directory."""
-        if os.path.isdir(path):
+        if path == self._log_dir:  # it is back
+            self._discover({})
+        elif os.path.isdir(path):
             self._follower.watch(path)
             for stream in _logs(path, os.path.basename(path)):
                 self._add(stream, (0, 0))

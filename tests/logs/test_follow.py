@@ -4,6 +4,7 @@ import os
 import random
 import re
 import select
+import shutil
 
 import pytest
 
@@ -244,6 +245,25 @@ def test_show_follows_until_nobody_reads(tmp_path):
     shown.until(b"web/1    | line 4 has no end yet\n")
     assert b"line 7" not in shown.text
     assert shown.look_away() == 0
+
+
+def test_f64_following_goes_on_when_the_directory_was_deleted_and_made_anew(tmp_path):
+    logs = Logs(tmp_path / "web")
+    logs.folder.mkdir()
+    logs.write(b"one\n")
+    read, write = os.pipe()
+    streams, choice = {"web/0": logs.path}, Choice(last=1, follow=True)
+    pid = process.fork("follower", lambda: show(streams, choice, write, False, print), (write,))
+    os.close(write)
+    assert os.read(read, 100) == b"one\n"
+    shutil.rmtree(logs.folder)
+    logs.folder.mkdir()
+    logs.write(b"two\n")
+    assert select.select((read,), (), (), 20.0)[0]
+    assert os.read(read, 100) == b"two\n"
+    os.close(read)
+    logs.write(b"three\n")
+    assert end_of(pid) == 0
 
 
 def test_following_tells_of_files_that_were_removed_before_they_were_shown(tmp_path):
