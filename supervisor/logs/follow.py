@@ -19,7 +19,8 @@ from .files import rotated_number
 from .paint import Painter, as_object, plain, stamp_of
 from .tail import Pattern, Tail
 
-_CHANGES = inotify.MODIFY | inotify.CREATE | inotify.MOVED_FROM | inotify.MOVED_TO | inotify.ONLYDIR
+_MOVES = inotify.MOVED_FROM | inotify.MOVED_TO
+_CHANGES = inotify.MODIFY | inotify.CREATE | inotify.DELETE | _MOVES | inotify.ONLYDIR
 _LOOK_AGAIN = 1.0  # seconds; while a directory is missing nobody can tell that it is back
 SOURCE_GONE = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
@@ -43,7 +44,7 @@ class Follower:
         self.tails: dict[str, Tail] = {}
         self._inotify = inotify.Inotify()
         self._folders: dict[int, str] = {}
-        self._missing: set[str] = set()  # directories that were watched, and are no more
+        self._missing: set[str] = set()  # watched directories that are no more, or perhaps not
         self._streams: dict[str, str] = {}  # path of the current file: stream
 
     def fileno(self) -> int:
@@ -72,10 +73,11 @@ class Follower:
         for watch, mask, name in self._inotify.read():
             if mask & inotify.OVERFLOW:
                 return set(self.tails), {*self._folders.values()}
-            if mask & inotify.IGNORED and watch in self._folders:
-                self._missing.add(self._folders.pop(watch))
             folder = self._folders.get(watch)
-            if folder is None or not name:
+            # The end of a directory is told when the last of its files is closed, and by ourselves.
+            if folder is not None and mask & (inotify.DELETE | inotify.IGNORED):
+                self._missing.add(folder)
+            if folder is None or not name or mask & inotify.DELETE:
                 continue
             known = rotated_number(name)
             path = os.path.join(folder, f"{known[0]}.log" if known else name)
