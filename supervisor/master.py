@@ -133,14 +133,14 @@ class Master:
     def _start(self, anchored: Anchored) -> None:
         runs = self.relay.recover({key: s.spec.log for key, s in self.supervisor.services.items()})
         for line in sweep_leftovers(self.processes.place, anchored.orphans):
-            self.relay.say(line)
+            self.say(line)
         for key, run in runs:  # nobody is left to write into them: their rest goes into the logs
             self.relay.end(key, run)
             if key in self.supervisor.services:
                 service = self.supervisor.services[key]
                 service.run = max(service.run, run)
         if self.processes.no_groups:
-            self.relay.say(f"no cgroups: {self.processes.no_groups}")
+            self.say(f"no cgroups: {self.processes.no_groups}")
         desk = Desk(
             supervisor=self.supervisor,
             handle=self.handle,
@@ -155,7 +155,7 @@ class Master:
         self.verbs = Verbs(desk)
         path = f"{self.launch.run_dir}/control.sock"
         self.server = Server(self.poller, path, self.verbs.table(), self.say)
-        self.relay.say(f"keepd {__version__} is up (pid {self.anchor_pid}, {self.plan.config})")
+        self.say(f"keepd {__version__} is up (pid {self.anchor_pid}, {self.plan.config})")
         if anchored.stopping:
             self.handle(ShutdownWanted())
         else:
@@ -164,7 +164,7 @@ class Master:
 
     def stumbled(self, why: str) -> None:
         """Tell of a turn that went wrong; one that goes wrong again at once is slowed down."""
-        self.relay.say(f"cannot go on as usual: {why}")
+        self.say(f"cannot go on as usual: {why}")
         if self.now() - self.stumbled_at < STUMBLE:
             select.poll().poll(STUMBLE * 1000)
         self.stumbled_at = self.now()
@@ -184,7 +184,7 @@ class Master:
             self.processes.sweep()
             self._drain()
         if self.processes.need and not self.in_need:
-            self.relay.say(f"{self.processes.need}; trying again every second")
+            self.say(f"{self.processes.need}; trying again every second")
         self.in_need = bool(self.processes.need)
         heard, deadline = self.poller.heard_at, self.supervisor.next_deadline()
         if deadline is not None and deadline <= heard:  # not `now`: who was not heard is not late
@@ -269,7 +269,7 @@ class Master:
         match output:
             case Do(key, action):
                 if isinstance(action, Kill):
-                    self.relay.say(words.kill_words(self.supervisor.services[key]))
+                    self.say(words.kill_words(self.supervisor.services[key]))
                 self.processes.perform(key, self.supervisor.services[key].spec, action)
             case Changed(key, before, after):
                 self._tell(key, before, after)
@@ -283,7 +283,7 @@ class Master:
                 self.readiness.close()
                 with contextlib.suppress(OSError):  # out of descriptors, say; they were asked
                     self.processes.kill_strangers()
-                self.relay.say(f"keepd leaves with exit code {code}")
+                self.say(f"keepd leaves with exit code {code}")
                 self.relay.finish(lambda: self._left(code))
 
     def _left(self, code: int) -> None:
@@ -328,7 +328,7 @@ class Master:
             return
         if not text:
             self.poller.forget(self.anchor.fileno())
-            self.relay.say("the anchor is gone: stopping everything")
+            self.say("the anchor is gone: stopping everything")
             self.handle(ShutdownWanted())
             return
         for fd in fds:  # the other end of a new log writer's socket

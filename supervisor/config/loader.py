@@ -14,6 +14,7 @@ from typing import Any, Final
 import yaml
 
 from supervisor.records import record
+from supervisor.unix import limits
 
 from .faults import Faults, Mark
 from .nodes import Entry, Mapping, Node, Scalar, Sequence, shortened, told
@@ -51,9 +52,7 @@ def _keep_reserve() -> None:
     CPython 3.11 turns in a circle for ever where it has none left for the number of a line.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    with open("/proc/self/statm", "rb") as file:
-        used = int(file.read().split()[0]) * resource.getpagesize()
-    if limit != resource.RLIM_INFINITY and used + _RESERVE > limit:
+    if limit != resource.RLIM_INFINITY and limits.address_space() + _RESERVE > limit:
         raise MemoryError
 
 

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from typing import Final
 
 from supervisor.records import asdict, record
+from supervisor.unix.limits import address_space
 
 from .faults import Fault
 from .places import Overrides, Places
@@ -240,11 +241,9 @@ def _write(out: int, data: bytes) -> None:
 
 def _limit(limits: Limits) -> None:
     """Bound this process; what is bounded lower already stays so."""
-    with open("/proc/self/statm", "rb") as file:
-        used = int(file.read().split()[0]) * resource.getpagesize()
     cpu = int(limits.seconds) + 1
     for kind, most in (
-        (resource.RLIMIT_AS, used + limits.memory),
+        (resource.RLIMIT_AS, address_space() + limits.memory),
         (resource.RLIMIT_CPU, cpu),
         (resource.RLIMIT_CORE, 0),
     ):

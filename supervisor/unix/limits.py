@@ -7,6 +7,12 @@ import resource
 from collections.abc import Iterator
 
 
+def address_space() -> int:
+    """Return how much we have of what RLIMIT_AS bounds, in bytes."""
+    with open("/proc/self/statm", "rb") as file:
+        return int(file.read().split()[0]) * resource.getpagesize()
+
+
 def raise_nofile() -> int:
     """Raise our soft limit of descriptors to the hard one; return the soft one we were born with.
 

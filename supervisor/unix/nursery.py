@@ -30,18 +30,6 @@ _PATIENCE = 2.0  # seconds for a killed zygote to be gone
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR")
 
 
-def _site() -> str:
-    """Return the folder that has setproctitle, for zygotes that have no site; "" if there is none.
-
-    It is only looked for: to import the package would bring logging into the master.
-    """
-    spec = importlib.util.find_spec("setproctitle")
-    return os.path.dirname(os.path.dirname(spec.origin)) if spec and spec.origin else ""
-
-
-_SITE = _site()
-
-
 def _memory(module: ModuleType) -> bytes:
     """Return a module's code as it is now: what is on the disk later may be another's."""
     with open(str(module.__file__), "rb") as file:
