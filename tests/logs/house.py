@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import itertools
 import os
 import re
 import signal
@@ -149,6 +150,12 @@ def content(path):
             data = form.read_bytes()
             return gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
     return b""
+
+
+def pieces(words, cuts):
+    """Return the words in the pieces that cuts at these places make, none of them empty."""
+    cuts = [0, *sorted(min(cut, len(words)) for cut in cuts), len(words)]
+    return [words[a:b] for a, b in itertools.pairwise(cuts) if a < b]
 
 
 def numbered(first, last, width=20):

@@ -1,13 +1,11 @@
 """What bytes become lines, and where files end: tables, and any way of cutting the same words."""
 
-import itertools
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.logs.formats import CONTINUES, UNFINISHED, Batch, Place, Rules, render, stamp
-from tests.logs.house import STAMP, numbered
+from tests.logs.house import STAMP, numbered, pieces
 
 NOW = 1_795_356_763_123_456
 STAMPED = b"2026-11-22T14:12:43.123456Z "
@@ -95,8 +93,7 @@ def test_f54_however_words_are_cut_into_batches_the_lines_are_the_same(
     lines, cuts, max_size, max_line
 ):
     words = b"".join(line + b"\n" for line in lines)
-    cuts = [0, *sorted(min(cut, len(words)) for cut in cuts), len(words)]
-    chunks = [words[a:b] for a, b in itertools.pairwise(cuts) if a < b]
+    chunks = pieces(words, cuts)
     files, place = written(chunks, Rules(max_size=max_size, max_line=max_line))
     assert place.index == len(files)
     assert place.size == len(files[-1])

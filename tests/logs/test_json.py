@@ -1,6 +1,5 @@
 """Lines as JSON objects: valid, whole, with nothing made up and nothing left out."""
 
-import itertools
 import json
 
 import pytest
@@ -10,7 +9,7 @@ from hypothesis import strategies as st
 from supervisor.core.spec import Log, LogFormat
 from supervisor.logs.formats import Batch, Place, Rules, render
 from supervisor.logs.paint import stamp_of, text_of
-from tests.logs.house import numbered
+from tests.logs.house import numbered, pieces
 
 NOW = 1_795_356_763_123_456
 TIME = "2026-11-22T14:12:43.123456Z"
@@ -95,8 +94,7 @@ def test_however_words_are_cut_into_batches_the_objects_are_the_same(
     lines, cuts, max_size, max_line
 ):
     words = b"".join(line + b"\n" for line in lines)
-    cuts = [0, *sorted(min(cut, len(words)) for cut in cuts), len(words)]
-    chunks = [words[a:b] for a, b in itertools.pairwise(cuts) if a < b]
+    chunks = pieces(words, cuts)
     found = objects(written(chunks, max_size=max_size, max_line=max_line))
     if all(len(line) <= max_line for line in lines):
         assert texts(found) == [line.decode("utf-8", "backslashreplace") for line in lines]
