@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from supervisor.core.spec import Log, ServiceSpec
 from supervisor.ipc.pidfd import Exit
-from supervisor.records import record
+from supervisor.records import record, replace
 from supervisor.unix import kin, process
 from supervisor.unix.birth import Birth, Stage
 from supervisor.unix.cgroup import Group, Tree
@@ -90,7 +90,23 @@ def environment(run: Run) -> dict[str, str]:
     env["KEEPD_SERVICE"] = run.spec.name
     if run.ear is not None:
         env["NOTIFY_SOCKET"] = run.ear.path
+        if run.spec.watchdog is not None:  # and WATCHDOG_PID, which only the newborn knows
+            env["WATCHDOG_USEC"] = str(int(run.spec.watchdog * 1e6))
     return env
+
+
+def listens(spec: ServiceSpec) -> bool:
+    """Return whether a service is given a socket to say how it is."""
+    return spec.watchdog is not None or (spec.ready is not None and spec.ready.notify)
+
+
+def belongs(run: Run, pid: int) -> bool:
+    """Return whether a living process is one of the run: by its descent, its session, its group."""
+    if run.pid <= 0 or pid <= 0:
+        return False
+    if pid == run.pid or kin.descends(pid, run.pid):
+        return True
+    return run.group is not None and pid in run.group.everybody()
 
 
 def argv(spec: ServiceSpec) -> tuple[str, ...]:
@@ -100,7 +116,8 @@ def argv(spec: ServiceSpec) -> tuple[str, ...]:
 
 def needs_zygote(spec: ServiceSpec, place: Place) -> bool:
     """Return whether something must be set up between birth and exec."""
-    return spec.python is not None or _folder(spec, place) != os.path.normpath(place.base_cwd)
+    told = spec.python is not None or spec.watchdog is not None
+    return told or _folder(spec, place) != os.path.normpath(place.base_cwd)
 
 
 def _folder(spec: ServiceSpec, place: Place) -> str:
@@ -122,6 +139,15 @@ def order(run: Run, place: Place) -> dict[str, Any]:
         "nofile": place.nofile,
         "group": run.group.make() if run.group is not None else None,
     }
+
+
+def command_order(run: Run, place: Place, argv: tuple[str, ...]) -> dict[str, Any]:
+    """Return the order of a command that is run on behalf of a run, as it is run itself.
+
+    It lives in the run's group and has its tag: so it can never outlive it.
+    """
+    spec = replace(run.spec, command=argv, shell=False, python=None)
+    return order(replace(run, spec=spec, ear=None), place)
 
 
 class Keeper(Protocol):
@@ -166,7 +192,7 @@ class Births:
         if run.group is not None and run.group.populated():
             run.group.kill()
             raise CannotError("processes of an earlier run are still being killed")
-        if run.spec.ready is not None and run.spec.ready.notify:
+        if listens(run.spec):
             run.ear = NotifySocket(notify_path(self._place, run.id, run.number))
             self._poller.watch(run.ear.fileno(), lambda _mask: self._keeper.heard(run))
         if needs_zygote(run.spec, self._place):

@@ -118,7 +118,8 @@ class Master:
         self.relay = LogRelay(self.poller, launch.run_dir, launch.log_dir, self._trouble)
         place = Place(launch.run_dir, launch.project, launch.folder, anchored.nofile)
         self.processes = Processes(self.poller, self._report, self.relay, place)
-        self.readiness = Readiness(self.poller, self.relay, self.supervisor.services, self._report)
+        services, order = self.supervisor.services, self.processes.order
+        self.readiness = Readiness(self.poller, self.relay, services, self._report, order)
         self.interrupts = 0
         self.stumbled_at = 0.0
         self.changed = False  # a state, since systemd was told of them
@@ -175,6 +176,7 @@ class Master:
         if now - self.swept >= SWEEP:
             self.swept = now
             self.processes.sweep()
+            self.readiness.sweep()
             self._drain()
         deadline = self.supervisor.next_deadline()
         if deadline is not None and deadline <= now:  # after the news: who was heard is not late
@@ -256,7 +258,7 @@ class Master:
 
     def _tell(self, key: str, before: str, after: str) -> None:
         service = self.supervisor.services[key]
-        self.readiness.changed(key, before, after)
+        self.readiness.changed(key, after)
         line = words.changed_words(service, before, after, self.processes.pid(key))
         if line:
             self.relay.say(line)

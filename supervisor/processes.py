@@ -13,10 +13,13 @@ import select
 import signal
 import stat
 from collections.abc import Callable, Iterable
+from typing import Any
 
-from supervisor.births import Births, Place, Run, Streams, tag
+from supervisor.births import Births, Place, Run, Streams, belongs, command_order, tag
 from supervisor.core.events import (
     Action,
+    Ailed,
+    Beat,
     BecameReady,
     Exited,
     Gone,
@@ -26,6 +29,7 @@ from supervisor.core.events import (
     Spawned,
     SpawnFailed,
     Terminate,
+    TimeAsked,
 )
 from supervisor.core.spec import ServiceSpec
 from supervisor.ipc import pidfd as pidfds
@@ -92,6 +96,11 @@ class Processes:
         if run is None or run.pidfd < 0 or not run.spawned or run.exit is not None:
             return False
         return pidfds.send_signal(run.pidfd, signum)
+
+    def order(self, id: str, argv: tuple[str, ...]) -> dict[str, Any]:  # noqa: A002
+        """Return how to bear a command on behalf of a replica that runs; {} if it does not."""
+        run = self._runs.get(id)
+        return {} if run is None else command_order(run, self.place, argv)
 
     def pid(self, id: str) -> int | None:  # noqa: A002
         """Return the pid of the leader, while it lives."""
@@ -188,13 +197,20 @@ class Processes:
 
     def heard(self, run: Run) -> None:
         """Take what a run says on its notify socket."""
-        for said in run.ear.take() if run.ear is not None else ():
-            if said.status is not None:
-                run.status = said.status
-            if said.ready and not run.ready:
+        said = [words for pid, words in run.ear.take() if belongs(run, pid)] if run.ear else []
+        for words in said:
+            if words.status is not None:
+                run.status = words.status
+            if words.ready and not run.ready:
                 run.ready = True
                 if run.spawned:
                     self._report(run.id, BecameReady(run.number))
+            if words.more_time is not None:
+                self._report(run.id, TimeAsked(run.number, words.more_time))
+        if any(words.beat for words in said):  # one of many that came at once
+            self._report(run.id, Beat(run.number))
+        if any(words.trigger for words in said):
+            self._report(run.id, Ailed(run.number, "it said so itself"))
 
     # ---- death ----------------------------------------------------------------------------------
 

@@ -229,6 +229,8 @@ class Supervisor:
         for key in self.services:
             self._tell(key, StopHurried(patience), now)
         if self._limit is not None:  # else we have left already
+            if patience <= 0 and not self._killed:
+                self._limit = now + LAST_KILL  # also where we come late: a KILL takes its time
             self._limit = min(self._limit, now + patience + LAST_KILL)
         self._killed = self._killed or patience <= 0
 

@@ -176,6 +176,8 @@ def _live(zygote: Zygote, birth: int, out: int, *, inside: bool) -> None:
         order = _order(birth)
         if order is not None and inside:
             order["group"] = None
+        if order is not None and "WATCHDOG_USEC" in order["env"]:
+            order["env"]["WATCHDOG_PID"] = str(os.getpid())
         if order is not None and _prepare(order, birth, out):
             code = zygote.call(order, birth) if zygote.call else _exec(order, birth)
     except BaseException as error:  # noqa: BLE001 - it must end here, and be told

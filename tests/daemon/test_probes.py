@@ -29,10 +29,12 @@ class Desk:
         self.poller = Poller()
         self.ready = []
         self.notes = []
+        self.checks = []
         self.probes = Probes(
             self.poller,
             lambda key, run: self.ready.append((key, run)),
             lambda key, run, text: self.notes.append((key, run, text)),
+            lambda key, run, why: self.checks.append((key, run, why)),
         )
 
     def until(self, condition, limit=LIMIT):

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from supervisor.core import health as real_health
 from supervisor.core import service as real_service
 from supervisor.core import supervisor as real_supervisor
 
 from .schedule import Core
 
 SOURCES = {
+    "health": Path(real_health.__file__).read_text(encoding="utf-8"),
     "service": Path(real_service.__file__).read_text(encoding="utf-8"),
     "supervisor": Path(real_supervisor.__file__).read_text(encoding="utf-8"),
 }
@@ -36,7 +38,11 @@ class Mutant:
             source = source.replace(old, new)
         if self.file == "supervisor":
             return Core(Supervisor=compiled("supervisor", source).Supervisor)
-        service = compiled("service", source)
+        if self.file == "health":
+            service = compiled("service", SOURCES["service"])
+            service.health = compiled("health", source)
+        else:
+            service = compiled("service", source)
         supervisor = compiled("supervisor", SOURCES["supervisor"])
         for name in ("AT_REST", "Service", "State", "decide"):
             setattr(supervisor, name, getattr(service, name))
@@ -53,6 +59,10 @@ def compiled(name, source):
 
 def life(name, *swaps):
     return Mutant(name, "service", swaps)
+
+
+def pulse(name, *swaps):
+    return Mutant(name, "health", swaps)
 
 
 def lives(name, *swaps):
@@ -108,14 +118,47 @@ MUTANTS = (
     life(
         "backoff-never-resets",
         (
-            "case State.RUNNING:\n            service.failures = 0",
-            "case State.RUNNING:\n            pass",
+            "State.RUNNING:\n            return _look_again(service, now)",
+            "State.RUNNING:\n            pass",
         ),
-        ("reset_after:\n        service.failures = 0", "reset_after:\n        pass"),
+        (
+            "service.pulse, now):\n        service.failures = 0",
+            "service.pulse, now):\n        pass",
+        ),
     ),
     life(
+        "hears-of-illness-and-goes-on",
+        (
+            "if illness:\n        service.reason = illness",
+            "if False:\n        service.reason = illness",
+        ),
+    ),
+    life(
+        "is-ill-and-not-to-blame",
+        ("_end(service, Cause.UNHEALTHY, now)", "_end(service, Cause.ENDED, now)"),
+    ),
+    pulse("one-failed-check-is-enough", ("pulse.failed >= spec.health.failures", "pulse.failed")),
+    pulse(
+        "a-passed-check-changes-nothing",
+        (
+            "            since = now if",
+            "            return pulse\n            since = now if",
+        ),
+    ),
+    pulse(
+        "no-heartbeat-is-none-missed",
+        ("if failures else None, pulse.beat_by)", "if failures else None,)"),
+    ),
+    pulse("a-heartbeat-changes-nothing", ("case Beat() if", "case Beat() if False and")),
+    pulse("hears-no-beat-while-it-is-away", ("now - pulse.beat_by <= LATE", "True")),
+    pulse("flapping-is-a-good-life", ("well_since=None, failed=", "failed=")),
+    pulse("good-without-proof", ("return Pulse(None if spec.health else now", "return Pulse(now")),
+    life(
         "backoff-forgiven-by-a-long-start",
-        ("if service.state is State.RUNNING and lived", "if lived"),
+        (
+            "if service.state is State.RUNNING and health",
+            "if service.state is not State.RUNNING or health",
+        ),
     ),
     life("start-limit-off-by-one", (">= limit.starts", "> limit.starts")),
     life("start-limit-without-a-window", ("start - earlier < limit.within", "True")),

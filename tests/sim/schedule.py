@@ -11,6 +11,8 @@ from supervisor.core import service as real_service
 from supervisor.core import supervisor as real_supervisor
 from supervisor.core.events import (
     BecameReady,
+    CheckFailed,
+    CheckPassed,
     Exited,
     Gone,
     Heard,
@@ -25,6 +27,7 @@ from supervisor.core.events import (
 from supervisor.core.spec import (
     Backoff,
     Condition,
+    Health,
     Ready,
     Restart,
     ServiceSpec,
@@ -65,6 +68,8 @@ LIMITS = (
     StartLimit(starts=3, within=20.0),
     StartLimit(starts=4, within=120.0, then=Then.EXIT),
 )
+HEALTHS = (None, Health(tcp="localhost:1", every=2.0), Health(tcp="localhost:1", failures=1))
+WATCHDOGS = (None, None, 2.0, 10.0)
 STOPS = (Stop(), Stop(timeout=2.0), Stop(timeout=0.0), Stop(timeout=120.0))
 BUDGETS = (1, 2, 3, 50)
 PAUSES = (0.0, 0.0, 0.02, 0.3, 1.0, 4.0, 15.0, 40.0)  # from one command to the next
@@ -83,6 +88,7 @@ REAL = Core()
 
 def services(rng):
     """Return 3 to 6 services of 1 to 3 replicas, and who needs whom, as the core takes them."""
+    looked_at = rng.random() < 0.2  # all these checks and heartbeats make it long
     names = rng.sample(NAMES, 3 + int(rng.random() ** 2 * 4))
     specs = {}
     for place, name in enumerate(names):
@@ -96,6 +102,8 @@ def services(rng):
             depends_on=wanted,
             restart=RESTARTS[2 + int(rng.random() * 3)] if asked_to_end else rng.choice(RESTARTS),
             ready=None if asked_to_end else rng.choice(READIES),
+            health=rng.choice(HEALTHS) if looked_at else None,
+            watchdog=rng.choice(WATCHDOGS) if looked_at else None,
             backoff=rng.choice(BACKOFFS),
             start_limit=rng.choice(LIMITS),
             stop=rng.choice(STOPS),
@@ -153,6 +161,8 @@ class Schedule:
         """Let the core hear `event`, carry out its answer, and see that all is well."""
         self.steps += 1
         world, supervisor, witness = self.world, self.supervisor, self.witness
+        if type(event) is Heard:
+            witness.told(event.id, event.report)
         outputs = supervisor.handle(event, world.now)
         if self.trace:
             self.trace(f"{world.now:10.3f} {event}" + "".join(f"\n{'':15}{o}" for o in outputs))
@@ -208,7 +218,8 @@ class Schedule:
         run = self.supervisor.services[key].run
         run += self.rng.choice((-2, -1, 1))
         reports = (Spawned(run), BecameReady(run), Exited(run, 1), Gone(run, 0), Gone(run, 1))
-        report = self.rng.choice((*reports, SpawnFailed(run, "cannot")))
+        signs = (CheckFailed(run, "mute"), CheckPassed(run), SpawnFailed(run, "cannot"))
+        report = self.rng.choice((*reports, *signs))
         return Heard(key if self.rng.random() < 0.9 else "nobody/0", report)
 
     def _end(self):

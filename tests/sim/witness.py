@@ -4,7 +4,17 @@ The witness trusts neither the core's counters nor its reasons: from what was co
 done it works out by itself what may be. It raises AssertionError with a sentence.
 """
 
-from supervisor.core.events import Changed, Do, Leave, Spawn, Terminate
+from supervisor.core.events import (
+    Beat,
+    Changed,
+    CheckFailed,
+    CheckPassed,
+    Do,
+    Leave,
+    Spawn,
+    Terminate,
+)
+from supervisor.core.health import LATE
 from supervisor.core.spec import Condition, Restart, Then
 from supervisor.core.supervisor import LAST_KILL, SHUTDOWN_LIMIT
 
@@ -15,13 +25,26 @@ EPSILON = 1e-6
 class Past:
     """What the witness remembers of one replica."""
 
-    __slots__ = ("fewest", "most", "since", "starts", "state", "unasked")
+    __slots__ = (
+        "beat",
+        "failed",
+        "fewest",
+        "most",
+        "since",
+        "starts",
+        "state",
+        "unasked",
+        "well_since",
+    )
 
     def __init__(self, state):
         self.state = state
         self.since = 0.0
         self.starts = []  # of every run
         self.unasked = []  # of the runs since an operator may have asked for this replica
+        self.failed = 0  # checks in a row, told while it was RUNNING
+        self.beat = 0.0  # the latest that was told, or that was not asked for
+        self.well_since = None
         self.fewest = self.most = 0  # failures in a row that may have been counted
 
 
@@ -87,6 +110,29 @@ class Witness:
         if self.ends_by is not None:
             self.ends_by += gap
 
+    def told(self, key, report):
+        """Note a sign of health before the core hears it; other news do not matter here."""
+        kind, past, run = type(report), self.pasts.get(key), self.world.runs.get(key)
+        if kind not in {CheckFailed, CheckPassed, Beat} or past is None:
+            return
+        if past.state is not self.state.RUNNING or report.run != run.number:
+            return
+        self._may_be_forgiven(key)
+        self._be_patient(key)
+        if kind is Beat:
+            past.beat = self.world.now
+        elif kind is CheckFailed:
+            past.failed, past.well_since = past.failed + 1, None
+        elif past.well_since is None:
+            past.failed, past.well_since = 0, self.world.now
+
+    def _may_be_forgiven(self, key):
+        past, reset_after = self.pasts[key], self.services[key].spec.backoff.reset_after
+        well = past.state is self.state.RUNNING and past.well_since is not None
+        if well and self.world.now - past.well_since >= reset_after - EPSILON:
+            past.fewest = 0
+            past.most *= self.world.now - past.well_since < reset_after + EPSILON
+
     def saw(self, outputs):
         """Judge what the core has answered, before it is carried out."""
         spawned = False
@@ -150,11 +196,11 @@ class Witness:
         key, after, now = output.id, output.after, self.world.now
         past, service, state = self.pasts[key], self.services[key], self.state
         assert output.before is past.state, f"{key} left {output.before}, but was {past.state}"
-        reset_after = service.spec.backoff.reset_after
-        if past.state is state.RUNNING and now - past.since >= reset_after:
-            past.fewest = past.most = 0
+        self._may_be_forgiven(key)
         if after is state.RUNNING:
             self._may_run(key)
+            past.failed, past.well_since = 0, None if service.spec.health else now
+            past.beat = now
         elif after is state.BACKOFF:
             self._may_back_off(key)
         elif after is state.EXITED:
@@ -165,6 +211,8 @@ class Witness:
             self._may_give_up(key)
         elif after is state.STOPPING and service.cause == "overdue":
             self._may_be_overdue(key)
+        elif past.state is state.RUNNING and after is state.STOPPING:
+            self._may_be_ill(key)
         past.state, past.since = after, now
 
     def _may_run(self, key):
@@ -184,6 +232,16 @@ class Witness:
         born = self.world.runs[key].spawned_told_at is not None
         unready = spec.ready is not None and spec.ready.after is None
         assert unready or not born, f"{key} overdue, and there was nothing to wait for"
+
+    def _may_be_ill(self, key):
+        past, service, spec = self.pasts[key], self.services[key], self.services[key].spec
+        ill = spec.health is not None and past.failed >= spec.health.failures
+        late = self._late(key)
+        hung = late is not None and -EPSILON <= late <= LATE + EPSILON
+        if service.cause == "unhealthy":
+            assert ill or hung, f"{key} not healthy after {past.failed} checks, beat {past.beat}"
+        else:
+            assert not (ill and service.wanted), f"{key} ends, and it is not said to be ill"
 
     def _may_back_off(self, key):
         service, past, now = self.services[key], self.pasts[key], self.world.now
@@ -238,6 +296,7 @@ class Witness:
             assert key in self.may_be or not service.wanted, f"{key} is wanted: nobody asked for it"
             if when is not None and (first is None or when < first):
                 first = when
+            assert self._may_go_on(key), f"{key} goes on, and should not"
             if is_now in rest:
                 run = runs.get(key)
                 assert run is None or run.told, f"{key} {is_now}, and run {run.number} lives"
@@ -266,8 +325,32 @@ class Witness:
         if self.ends_by is not None and self.left is None:
             assert now <= self.ends_by + EPSILON, "the shutdown takes for ever"
 
+    def _may_go_on(self, key):
+        service, past = self.services[key], self.pasts[key]
+        if past.state is not self.state.RUNNING:
+            return True
+        checked, beats = service.spec.health, service.spec.watchdog is not None
+        looks = service.deadline is not None or not beats
+        return looks and (not checked or past.failed < checked.failures)
+
+    def _late(self, key):
+        """Return for how long a heartbeat has been missing; None where none is wanted."""
+        past, watchdog = self.pasts[key], self.services[key].spec.watchdog
+        if watchdog is None or past.state is not self.state.RUNNING:
+            return None
+        return self.world.now - past.beat - watchdog
+
+    def _be_patient(self, key):
+        if (self._late(key) or 0.0) > LATE - EPSILON:
+            self.pasts[key].beat = self.world.now  # nobody was there to hear it
+
     def heard_time(self, deadline, outputs):
         """Assert that a deadline that was handled does not come at once again."""
+        for key in self.pasts:
+            late = self._late(key)
+            if late is not None and late >= 0:
+                assert late > LATE - EPSILON, f"{key} goes on without a heartbeat"
+                self._be_patient(key)
         again = deadline is not None and deadline <= self.world.now
         assert outputs or not again, f"spins at {deadline}"
 
