@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Iterable
 from typing import Any
 
-from supervisor import __version__
+from supervisor import __version__, hooks
 from supervisor.config import plan as plans
 from supervisor.control.server import Server
 from supervisor.core import snapshot, words
@@ -120,6 +120,12 @@ class Master:
         self.processes = Processes(self.poller, self._report, self.relay, place)
         services, order = self.supervisor.services, self.processes.order
         self.readiness = Readiness(self.poller, self.relay, services, self._report, order)
+        self.hooks = hooks.Hooks(
+            self.readiness.probes,
+            hooks.Desk(
+                services, self._described, self.processes.hook_order, self._trouble, self.now
+            ),
+        )
         self.interrupts = 0
         self.stumbled_at = 0.0
         self.changed = False  # a state, since systemd was told of them
@@ -183,6 +189,7 @@ class Master:
             self.handle(TimePassed())
             self._drain()
         self.verbs.look()
+        self.hooks.look()
         if self.changed and self.managed:
             self._notify_status()
         if self.leaving is not None and now >= self.leaving[0]:
@@ -199,7 +206,6 @@ class Master:
     def status(self, ids: Iterable[str]) -> dict[str, Any]:
         """Return the status object for the replicas."""
         now = self.now()
-        facts = snapshot.Facts(self.processes.pid, self._word)
         daemon = {
             "pid": self.anchor_pid,
             "master_pid": os.getpid(),
@@ -209,9 +215,17 @@ class Master:
             "version": __version__,
             "unattributed": [p for p in self.processes.strangers() if p != self.readiness.pid],
         }
-        clocks = snapshot.Clocks(now, time.time())
-        services = snapshot.services(self.supervisor, ids, facts, clocks)
-        return {"version": 1, "daemon": daemon, "services": services}
+        return {"version": 1, "daemon": daemon, "services": self._services(ids)}
+
+    def _services(self, ids: Iterable[str]) -> dict[str, Any]:
+        facts = snapshot.Facts(self.processes.pid, self._word)
+        clocks = snapshot.Clocks(self.now(), time.time())
+        return snapshot.services(self.supervisor, ids, facts, clocks)
+
+    def _described(self, key: str) -> dict[str, Any]:
+        (service,) = self._services([key]).values()
+        replica: dict[str, Any] = service["replicas"][0]
+        return replica
 
     def _word(self, key: str) -> str:
         return self.readiness.note(key) or self.processes.words(key)
@@ -226,7 +240,7 @@ class Master:
 
     def _patience(self) -> float:
         times = [self.swept + SWEEP, *(self.leaving or ())[:1]]
-        others = (self.supervisor.next_deadline(), self.verbs.next_deadline())
+        others = [each.next_deadline() for each in (self.supervisor, self.verbs, self.hooks)]
         times.extend(deadline for deadline in others if deadline is not None)
         return 0.0 if self.reports else max(0.0, min(times) - self.now())
 
@@ -247,11 +261,14 @@ class Master:
                 self._tell(key, before, after)
             case Leave(code):
                 self.leaving = (self.now() + DRAIN, code)
-                self.readiness.close()
-                with contextlib.suppress(OSError):  # out of descriptors, say; they were asked
-                    self.processes.kill_strangers()
-                self.relay.say(f"keepd leaves with exit code {code}")
-                self.relay.finish(lambda: self._left(code))
+                self.hooks.finish(lambda: self._clear_up(code))
+
+    def _clear_up(self, code: int) -> None:
+        self.readiness.close()
+        with contextlib.suppress(OSError):  # out of descriptors, say; they were asked
+            self.processes.kill_strangers()
+        self.relay.say(f"keepd leaves with exit code {code}")
+        self.relay.finish(lambda: self._left(code))
 
     def _left(self, code: int) -> None:
         self.code = code
@@ -262,6 +279,7 @@ class Master:
         line = words.changed_words(service, before, after, self.processes.pid(key))
         if line:
             self.relay.say(line)
+        self.hooks.changed(key, before, after)
         self.changed = True
 
     def _report(self, key: str, report: Report) -> None:

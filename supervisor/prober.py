@@ -10,10 +10,13 @@ The master says, one JSON object a line,
     {"probe": id, "run": n, "live": false | true, "check": {tcp | http | log | exec, every, limit},
      "begin": ..., "order": ...}
     {"forget": id, "run": n}
+    {"hook": n, "order": ..., "limit": seconds}
+    {"hurry": seconds}
 and hears {"ready": id, "run": n} once where it is not `live`; else {"passed": id, "run": n} after
 the first try and after each that was not passed before, and {"failed": id, "run": n, "text": words}
 for each that went wrong. {"note": id, "run": n, "text": words, "cannot": whether} says why it is
 not ready whenever that has changed, or that its health cannot be looked at, which is not its fault.
+{"hooked": n, "text": words} says that a hook is over, and what went wrong.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from supervisor.commands import Commands
+from supervisor.core.words import exit_words
 from supervisor.tries import LogLines, Names, try_exec, try_http, try_tcp
 from supervisor.unix.words import CannotError
 
@@ -82,6 +86,7 @@ class Prober:
         self._names = Names()
         self._probes: dict[tuple[str, int], Probe] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._hooks: set[asyncio.Task[None]] = set()
         self._made: Commands | None = None
 
     @property
@@ -102,6 +107,27 @@ class Prober:
                 if known is not None and known.task is not None:
                     known.forgotten.set_result(None)
                     known.task.cancel()
+
+            case {"hook": int(number), "order": dict(order), "limit": limit}:
+                hook = self._begin(self._run_hook(number, order, limit))
+                self._hooks.add(hook)
+                hook.add_done_callback(self._hooks.discard)
+            case {"hurry": limit}:
+                for hook in self._hooks:
+                    asyncio.get_running_loop().call_later(limit, hook.cancel)
+
+    async def _run_hook(self, number: int, order: dict[str, Any], limit: float) -> None:
+        why = "keepd has ended before it"
+        try:
+            async with asyncio.timeout(limit):
+                code, line = await self._commands.run(order)
+            why = "" if code == 0 else f"{line} ({exit_words(code)})" if line else exit_words(code)
+        except TimeoutError:
+            why = f"killed after {limit:g} s"
+        except (CannotError, OSError) as error:
+            why = str(error)
+        finally:
+            await self._say({"hooked": number, "text": why})
 
     def _begin(self, what: Any) -> asyncio.Task[None]:  # noqa: ANN401 - a coroutine
         task: asyncio.Task[None] = asyncio.create_task(what)

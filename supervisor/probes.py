@@ -68,6 +68,8 @@ class Probes:
         self._ready = ready
         self._note = note
         self._health = health
+        self.hooked: Callable[[int, str], None] = lambda _number, _why: None
+        self._hooks: set[int] = set()  # commands that run, or are on their way to the prober
         self._asked: dict[str, dict[str, Any]] = {}  # by id: one run of a replica at a time
         self._connection: LineConnection | None = None
         self._pidfds: set[int] = set()  # of probers that live or are to be reaped
@@ -97,6 +99,22 @@ class Probes:
         if self._is_asked(key, run):
             self.forget(key)
 
+    def hook(self, number: int, order: Order, limit: float) -> None:
+        """Run a command once; hooked(number, why) is called when it is over, "" if all went well.
+
+        It may be called at once where there can be no prober.
+        """
+        self._hooks.add(number)
+        if self._connection is None:
+            self._begin()
+        if self._connection is not None:
+            self._connection.send({"hook": number, "order": order, "limit": limit})
+
+    def hurry(self, limit: float) -> None:
+        """Leave so many seconds to all hooks that run."""
+        if self._connection is not None:
+            self._connection.send({"hurry": limit})
+
     def again(self) -> None:
         """Start a prober where there should be one, and could not be; called now and then."""
         if self._asked and self._connection is None:
@@ -105,6 +123,7 @@ class Probes:
     def close(self) -> None:
         """End the prober."""
         self._asked.clear()
+        self._hooks.clear()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -131,9 +150,15 @@ class Probes:
             words = (error.strerror or str(error)).lower()
             for key, asked in list(self._asked.items()):
                 self._note(key, asked["run"], f"cannot start the prober: {words}")
+            self._lose_hooks(f"cannot start the prober: {words}")
             return
         for asked in self._asked.values():
             self._connection.send(asked)
+
+    def _lose_hooks(self, why: str) -> None:
+        lost, self._hooks = self._hooks, set()
+        for number in lost:
+            self.hooked(number, why)
 
     def _fork(self) -> LineConnection:
         now = time.monotonic()
@@ -171,6 +196,9 @@ class Probes:
             case {"note": str(key), "run": int(run), "text": str(text)}:
                 if self._is_asked(key, run):
                     self._note(key, run, text)
+            case {"hooked": int(number), "text": str(text)}:
+                self._hooks.discard(number)
+                self.hooked(number, text)
             case {"passed": str(key), "run": int(run)}:
                 if self._is_asked(key, run):
                     self._health(key, run, None)
@@ -184,5 +212,6 @@ class Probes:
         for pidfd in self._pidfds:
             # Never two, even if it has only lost its socket.
             process.send_signal(pidfd, signal.SIGKILL)
-        if self._asked:
+        self._lose_hooks("the prober that ran it was killed")
+        if self._asked and self._connection is None:
             self._begin()

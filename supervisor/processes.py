@@ -31,6 +31,7 @@ from supervisor.core.events import (
     Terminate,
     TimeAsked,
 )
+from supervisor.core.service import Service
 from supervisor.core.spec import ServiceSpec
 from supervisor.ipc import pidfd as pidfds
 from supervisor.records import replace
@@ -101,6 +102,12 @@ class Processes:
         """Return how to bear a command on behalf of a replica that runs; {} if it does not."""
         run = self._runs.get(id)
         return {} if run is None else command_order(run, self.place, argv)
+
+    def hook_order(self, service: Service, number: int, argv: tuple[str, ...]) -> dict[str, Any]:
+        """Return how to bear a command that tells of a run, whether it is over or not."""
+        marks = kin.Marks(tag(self.place, service.id, number), None)
+        run = Run(service.id, number, service.spec, None, marks)
+        return command_order(run, self.place, argv)
 
     def pid(self, id: str) -> int | None:  # noqa: A002
         """Return the pid of the leader, while it lives."""

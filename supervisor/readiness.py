@@ -32,13 +32,13 @@ class Readiness:
         self._report = report
         self._order = order
         self._notes: dict[str, str] = {}
-        self._probes = Probes(poller, self._ready, self._noted, self._checked)
+        self.probes = Probes(poller, self._ready, self._noted, self._checked)
         relay.opened = self._log_opened
 
     @property
     def pid(self) -> int | None:
         """The prober's, while there is one."""
-        return self._probes.pid
+        return self.probes.pid
 
     def note(self, key: str) -> str:
         """Return why a replica is, or was, not ready; or nothing."""
@@ -54,32 +54,32 @@ class Readiness:
             return
         position = self._relay.position(key, run)
         if ready.exec:
-            self._probes.start(key, run, ready, self._order(key, ready.exec))
+            self.probes.start(key, run, ready, self._order(key, ready.exec))
         elif ready.log is None:
-            self._probes.start(key, run, ready)
+            self.probes.start(key, run, ready)
         elif position is not None:  # else it is asked when the log writer has said where it begins
-            self._probes.start(key, run, ready, (self._relay.path(key), *position))
+            self.probes.start(key, run, ready, (self._relay.path(key), *position))
 
     def changed(self, key: str, after: str) -> None:
         """Hear that a replica has come into another state."""
         service = self._services[key]
         health = service.spec.health
         if service.spec.ready or health:
-            self._probes.forget(key)
+            self.probes.forget(key)
         if health and after == State.RUNNING and service.state is State.RUNNING:
             order = self._order(key, health.exec) if health.exec else None
             if order or not health.exec:  # else its end is about to be heard
-                self._probes.start(key, service.run, health, order)
+                self.probes.start(key, service.run, health, order)
         if after != State.STARTING and service.cause != "overdue":
             self._notes.pop(key, None)
 
     def sweep(self) -> None:
         """Try again what could not be tried."""
-        self._probes.again()
+        self.probes.again()
 
     def close(self) -> None:
         """Ask nobody any more."""
-        self._probes.close()
+        self.probes.close()
 
     def _log_opened(self, key: str, run: int, _position: tuple[int, int]) -> None:
         if key in self._services:

@@ -219,6 +219,8 @@ def _prepare(order: Order, birth: int, out: int) -> bool:
         _signals("call" in order)
         step = "stdio"
         _stdio(birth, out, "call" in order)
+        if "stdin" in order:
+            _read_from(order["stdin"])
         step = "limits"
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(order["nofile"], hard), hard))
@@ -252,6 +254,16 @@ def _stdio(birth: int, out: int, python: bool) -> None:
         highest = max(map(int, os.listdir("/proc/self/fd")))
         os.closerange(3, birth)
         os.closerange(birth + 1, highest + 1)
+
+
+def _read_from(text: str) -> None:
+    """Have a text as stdin; it must fit into a pipe."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    os.write(write, text.encode("utf-8", "replace"))
+    os.close(write)
+    os.dup2(read, 0)
+    os.close(read)
 
 
 def _exec(order: Order, birth: int) -> int:
