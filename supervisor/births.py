@@ -21,6 +21,7 @@ from supervisor.unix.cgroup import Group, Tree
 from supervisor.unix.notify import NotifySocket
 from supervisor.unix.nursery import Nursery
 from supervisor.unix.poller import Poller
+from supervisor.unix.private import make_folders, make_passable
 from supervisor.unix.spawn import Newborn, spawn
 from supervisor.unix.words import CannotError
 
@@ -77,9 +78,27 @@ def tag(place: Place, replica: str, run: int) -> str:
     return f"{place.run_dir}:{replica}:{run}"
 
 
-def notify_path(place: Place, replica: str, run: int) -> str:
-    """Return where a run is heard that tells its readiness itself."""
-    return f"{place.run_dir}/notify/{replica}.{run}"
+def passable_folder(place: Place) -> str:
+    """Return the folder beside the runtime directory that others may pass.
+
+    The sign is one that stands in no name: nobody else's project or service has that path.
+    """
+    return f"{place.run_dir}+notify"
+
+
+def notify_socket(run: Run, place: Place) -> NotifySocket:
+    """Return the ear for a run that tells its readiness itself; OSError.
+
+    A run with another user must get there, and so not through the runtime directory.
+    """
+    who = run.spec.identity
+    if who is None or who.uid == os.geteuid():
+        path = f"{place.run_dir}/notify/{run.id}.{run.number}"
+        make_folders(os.path.dirname(path), 0o700)
+        return NotifySocket(path)
+    folder = passable_folder(place)
+    make_passable(folder)
+    return NotifySocket(f"{folder}/{run.id.replace('/', '+')}.{run.number}", who.uid)
 
 
 def environment(run: Run) -> dict[str, str]:
@@ -114,10 +133,10 @@ def argv(spec: ServiceSpec) -> tuple[str, ...]:
     return ("/bin/sh", "-c", " ".join(spec.command)) if spec.shell else spec.command
 
 
-def needs_zygote(spec: ServiceSpec, place: Place) -> bool:
+def needs_zygote(spec: ServiceSpec) -> bool:
     """Return whether something must be set up between birth and exec."""
-    told = spec.python is not None or spec.watchdog is not None
-    return told or _folder(spec, place) != os.path.normpath(place.base_cwd)
+    set_up = (spec.python, spec.identity, spec.umask, spec.nice, spec.watchdog)
+    return any(each is not None for each in set_up) or bool(spec.limits)
 
 
 def _folder(spec: ServiceSpec, place: Place) -> str:
@@ -125,8 +144,8 @@ def _folder(spec: ServiceSpec, place: Place) -> str:
 
 
 def order(run: Run, place: Place) -> dict[str, Any]:
-    """Return what a newborn of a zygote is told. Later set-ups are further fields of it."""
-    spec = run.spec
+    """Return what a newborn of a zygote is told."""
+    spec, who = run.spec, run.spec.identity
     what: Mapping[str, Any] = {"argv": argv(spec)}
     if spec.python is not None:
         title = f"{run.id} {spec.python}"
@@ -137,6 +156,10 @@ def order(run: Run, place: Place) -> dict[str, Any]:
         "env": environment(run),
         "cwd": _folder(spec, place),
         "nofile": place.nofile,
+        "limits": {name: (limit.soft, limit.hard) for name, limit in spec.limits.items()},
+        "nice": spec.nice,
+        "umask": None if spec.umask is None else int(spec.umask, 8),
+        "identity": who and (who.uid, who.gid, who.groups),
         "group": run.group.make() if run.group is not None else None,
     }
 
@@ -193,9 +216,9 @@ class Births:
             run.group.kill()
             raise CannotError("processes of an earlier run are still being killed")
         if listens(run.spec):
-            run.ear = NotifySocket(notify_path(self._place, run.id, run.number))
+            run.ear = notify_socket(run, self._place)
             self._poller.watch(run.ear.fileno(), lambda _mask: self._keeper.heard(run))
-        if needs_zygote(run.spec, self._place):
+        if needs_zygote(run.spec):
             self._ask(run, out)
         else:
             self._spawn(run, out)

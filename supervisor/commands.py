@@ -75,6 +75,8 @@ class Commands:
         loop = asyncio.get_running_loop()
         loop.remove_reader(command.read)
         os.close(command.read)
+        if not command.over.cancel():
+            command.over.exception()  # nobody may have waited for it
         if command.birth is not None:
             command.birth.give_up()
             self._nursery.given_up(command.birth)

@@ -51,6 +51,7 @@ from supervisor.verbs import Desk, Verbs, match
 
 DRAIN = 10.0  # seconds that the log writer has for the last words, on a full disk say
 SWEEP = 5.0  # seconds between two is_alive sweeps
+RETRY = 1.0  # the same, while something could not be done for want of descriptors, say
 STUMBLE = 0.1  # seconds; a bug that strikes every turn must not take the machine
 HURRIED = 1.0  # seconds that a second Ctrl-C leaves to everyone
 
@@ -103,6 +104,7 @@ class Master:
         self.leaving: tuple[float, int] | None = None  # at the latest when, and with what code
         self.reports: collections.deque[tuple[str, Report]] = collections.deque()
         self.swept = self.now()
+        self.in_need = False
         self.poller = Poller()
         self.signals = signals.SignalPipe()
         self.signals.listens([signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD])
@@ -179,14 +181,17 @@ class Master:
         self.poller.wait(self._patience())
         self._drain()
         now = self.now()
-        if now - self.swept >= SWEEP:
+        if now >= self._next_sweep():
             self.swept = now
             self.processes.sweep()
             self.readiness.sweep()
             self._drain()
-        deadline = self.supervisor.next_deadline()
-        if deadline is not None and deadline <= now:  # after the news: who was heard is not late
-            self.handle(TimePassed())
+        if self.processes.need and not self.in_need:
+            self.relay.say(f"{self.processes.need}; trying again every second")
+        self.in_need = bool(self.processes.need)
+        heard, deadline = self.poller.heard_at, self.supervisor.next_deadline()
+        if deadline is not None and deadline <= heard:  # not `now`: who was not heard is not late
+            self.handle(TimePassed(), heard)
             self._drain()
         self.verbs.look()
         self.hooks.look()
@@ -195,11 +200,11 @@ class Master:
         if self.leaving is not None and now >= self.leaving[0]:
             self.code = self.leaving[1]
 
-    def handle(self, event: Input) -> None:
+    def handle(self, event: Input, now: float | None = None) -> None:
         """Tell the core, and carry out what it answers."""
         if isinstance(event, ShutdownWanted):
             self._notify("STOPPING=1")  # the anchor hears it too: no next master starts anything
-        outputs = self.supervisor.handle(event, self.now())
+        outputs = self.supervisor.handle(event, self.now() if now is None else now)
         for output in sorted(outputs, key=_is_word):  # who reads our words must not delay a birth
             self._carry_out(output)
 
@@ -239,10 +244,13 @@ class Master:
         self.poller.close()
 
     def _patience(self) -> float:
-        times = [self.swept + SWEEP, *(self.leaving or ())[:1]]
+        times = [self._next_sweep(), *(self.leaving or ())[:1]]
         others = [each.next_deadline() for each in (self.supervisor, self.verbs, self.hooks)]
         times.extend(deadline for deadline in others if deadline is not None)
         return 0.0 if self.reports else max(0.0, min(times) - self.now())
+
+    def _next_sweep(self) -> float:
+        return self.swept + (RETRY if self.in_need else SWEEP)
 
     def _drain(self) -> None:
         for _ in range(len(self.reports)):  # what follows at once waits: others have their turn

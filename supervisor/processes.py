@@ -15,7 +15,16 @@ import stat
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from supervisor.births import Births, Place, Run, Streams, belongs, command_order, tag
+from supervisor.births import (
+    Births,
+    Place,
+    Run,
+    Streams,
+    belongs,
+    command_order,
+    passable_folder,
+    tag,
+)
 from supervisor.core.events import (
     Action,
     Ailed,
@@ -64,6 +73,7 @@ class Processes:
         if place.groups and place.tree is None:
             tree, self.no_groups = cgroup.settle(place.project, place.run_dir)
             place = replace(place, tree=tree)
+        self.need = ""  # what could not be done, in words; the next sweep tries again
         self.place = place
         self._runs: dict[str, Run] = {}
         self._by_pid: dict[int, Run] = {}
@@ -140,6 +150,7 @@ class Processes:
 
     def sweep(self) -> None:
         """Compare what we believe with what is: one poll() over all pidfds."""
+        self.need = ""
         alive = {run.pidfd: run for run in self._by_pid.values() if run.exit is None}
         poll = select.poll()
         for fd in alive:
@@ -151,10 +162,13 @@ class Processes:
     def close(self) -> None:
         """Let go of zygotes, descriptors and groups; what still runs is left alone."""
         self._births.close()
+        self._sweeper.close()
         for run in self._runs.values():
             self._release(run)
         self._runs.clear()
         self._by_pid.clear()
+        with contextlib.suppress(OSError):  # nobody has needed it
+            os.rmdir(passable_folder(self.place))
         if self.place.tree is not None:
             self.place.tree.remove()
 
@@ -167,11 +181,13 @@ class Processes:
         try:
             out = self._streams.open(id_, number, spec.log)
             at = os.fstat(out)
+            output = (at.st_dev, at.st_ino) if stat.S_ISFIFO(at.st_mode) else None
+            if output and spec.identity:  # it may open its /dev/stdout again by name
+                os.fchown(out, spec.identity.uid, -1)
         except OSError as error:
             self._report(id_, SpawnFailed(number, f"output: {error.strerror or error}"))
             return
         group = self.place.tree.group(id_) if self.place.tree else None
-        output = (at.st_dev, at.st_ino) if stat.S_ISFIFO(at.st_mode) else None
         marks = kin.Marks(tag(self.place, id_, number), output)
         run = self._runs[id_] = Run(id_, number, spec, group, marks)
         try:
@@ -272,8 +288,10 @@ class Processes:
             self._report(run.id, Exited(run.number, run.exit.code))
 
     def _guarded(self, act: Callable[[Run], None], run: Run) -> None:
-        with contextlib.suppress(OSError):  # no descriptors left, say: the next sweep tries again
+        try:
             act(run)
+        except OSError as error:  # no descriptors left, say
+            self.need = f"cannot look after {run.id}: {error.strerror or error}"
 
     def _over(self, run: Run) -> None:
         """Say the last word of a run."""

@@ -28,6 +28,12 @@ class Sweeper:
         self._runs = runs
         self._helpers = helpers
         self._strangers: list[tuple[int, Run | None]] | None = None
+        # Held for good: a look at our children is never more needed than when descriptors run out.
+        self._children = os.open("/proc/thread-self/children", os.O_RDONLY | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        """Look no more."""
+        os.close(self._children)
 
     def look_anew(self) -> None:
         """Forget what the last look at our children showed."""
@@ -43,7 +49,7 @@ class Sweeper:
     def _unknown(self) -> list[int]:
         """Return our children that nobody knows. As many children as are known: they are those."""
         helpers = self._helpers()
-        listed = process.whole("/proc/thread-self/children")  # we have one thread
+        listed = process.reread(self._children)  # we have one thread
         if listed.count(b" ") == len(self._runs) + len(helpers):
             return []
         children = map(int, listed.split())

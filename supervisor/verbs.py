@@ -162,7 +162,7 @@ class Verbs:
         if not missing:
             waiter.reply.result({"replicas": list(waiter.ids)})
             return True
-        hopeless = [s.id for s in missing if _hopeless(s, waiter.goal)]
+        hopeless = self._hopeless(missing, waiter.goal)
         if hopeless:
             text = f"cannot become {waiter.goal}: {', '.join(hopeless)}"
             waiter.reply.error("failed", text, replicas=hopeless)
@@ -176,6 +176,20 @@ class Verbs:
             )
             return True
         return False
+
+    def _hopeless(self, missing: list[Service], goal: str) -> list[str]:
+        """Return which of them cannot reach the goal unless somebody asks for it."""
+        if goal == "stopped":
+            return []
+        waits = any(s.due and s.at_rest and s.spec.depends_on for s in missing)
+        vain = self.desk.supervisor.hopeless() if waits else ()
+        return [
+            s.id
+            for s in missing
+            if s.state is State.FATAL
+            or not s.wanted
+            or (s.due and s.at_rest and s.spec.name in vain)
+        ]
 
     def _refuse_while_stopping(self) -> None:
         if self.desk.supervisor.shutdown:
@@ -231,13 +245,6 @@ def _reached(service: Service, goal: str) -> bool:
     if goal == "completed":
         return service.state is State.EXITED
     return service.state in {State.RUNNING, State.EXITED}
-
-
-def _hopeless(service: Service, goal: str) -> bool:
-    """Return whether the replica cannot reach the goal unless somebody asks for it."""
-    if goal == "stopped":
-        return False
-    return service.state is State.FATAL or not service.wanted
 
 
 def _signal_number(name: object) -> int:

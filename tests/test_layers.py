@@ -160,7 +160,7 @@ def test_imports_at_run_time_are_few_and_known():
         "supervisor.config.reader",  # YAML only in the child that reads it
         "supervisor.probes",  # asyncio only in the prober
         "supervisor.unix.function",  # a service's own function, in any interpreter
-        "supervisor.unix.zygote",  # where a module may be missing: it is run by any interpreter
+        "supervisor.unix.setup",  # where setproctitle may be missing: it is run by any interpreter
     }
     for module, path in MODULES.items():
         text = path.read_text(encoding="utf-8")

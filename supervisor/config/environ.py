@@ -1,6 +1,7 @@
 """The environment that a service is born with: complete, and nothing that it was not given.
 
-The safe few, what `inherit_env` names, the env files and `env`, later ones winning. What belongs to
+The safe few, what `inherit_env` names, what speaks of the service's own user, the env files and
+`env`, later ones winning. What belongs to
 keepd itself or to its own manager (sd_notify, socket activation, watchdog) is never handed on.
 """
 
@@ -20,6 +21,7 @@ from .sources import content
 from .template import Template
 
 DEFAULT_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_OF_USER: Final = frozenset({"HOME", "USER", "LOGNAME", "SHELL"})
 _SAFE: Final = frozenset("PATH HOME USER LOGNAME SHELL LANG TZ TERM TMPDIR".split())  # noqa: SIM905
 
 
@@ -36,8 +38,10 @@ class Environments:
         self._faults = faults
         self._files: dict[str, dict[str, str]] = {}
 
-    def of(self, spec: ServiceSpec, template: Template) -> dict[str, str]:
-        """Return the whole environment of one replica."""
+    def of(
+        self, spec: ServiceSpec, template: Template, of_user: Mapping[str, str]
+    ) -> dict[str, str]:
+        """Return the whole environment of one replica; `of_user` speaks of its own user, if any."""
         inherited = spec.inherit_env
         if inherited == "all":
             environment = dict(self._environ)
@@ -46,6 +50,8 @@ class Environments:
             for name in inherited:
                 if name in self._environ:
                     environment[str(name)] = self._environ[name]
+        if of_user:  # and nothing is left of the one that has started us
+            environment = {k: v for k, v in environment.items() if k not in _OF_USER} | {**of_user}
         for file in spec.env_file:
             environment |= self._file(file, template.expand(file))
         for name, value in spec.env.items():

@@ -73,7 +73,7 @@ class Files:
                 if first.entry is not entry:
                     at = first.entry.key.at
                     what = "a service of this name stands in another file already"
-                    where = f"the first is at {at.file}:{at.line}"
+                    where = f"the first is at {at.file}:{at.line}:{at.column}"
                     self._faults.add(entry.key.at, f"services.{name}", what, where)
         include = root.get("include")
         for pattern in self._patterns(include) if include else ():

@@ -19,6 +19,7 @@ from supervisor.core.spec import Ready, ServiceSpec
 
 from . import units
 from .document import Document
+from .limits import NAMES
 from .names import NAME
 from .shapes import KINDS, PARTS, SHAPES, Field, Kind
 
@@ -27,7 +28,12 @@ _SPECIAL: Final[Mapping[tuple[type, str], Any]] = {
     (ServiceSpec, "command"): str | list[_Word],
     (ServiceSpec, "inherit_env"): str | list[str],
 }
+_Bound = Annotated[int, Meta(ge=0)] | str
 _PLAIN: Final[Mapping[Kind, Any]] = {
+    Kind.LIMITS: dict[
+        Annotated[str, Meta(pattern=f"^({'|'.join(NAMES)})$")],
+        _Bound | dict[Annotated[str, Meta(pattern="^(soft|hard)$")], _Bound],
+    ],
     Kind.TEXT: str,
     Kind.FLAG: bool,
     Kind.DURATION: Annotated[str, Meta(pattern=units.DURATION)],

@@ -8,6 +8,7 @@ a text is told as faults.
 from __future__ import annotations
 
 import re
+import resource
 from typing import Any, Final
 
 import yaml
@@ -23,6 +24,8 @@ PARSER: Final[Parser] = getattr(yaml, "CSafeLoader", PURE)
 
 _UNPRINTABLE: Final = yaml.reader.Reader.NON_PRINTABLE  # compiled already, which costs a while
 _UNPASSABLE: Final = re.compile("[\0\ud800-\udfff]")  # by escapes; no program can be given these
+_RESERVE: Final = 4 * 2**20  # bytes
+_LOOK_EVERY: Final = 1000  # nodes
 _STARTS: Final = {
     "\t": "indent with spaces, not with tabs",
     "@": "put quotes around a text that begins with @",
@@ -40,6 +43,18 @@ class Bounds:
     size: int = 2**20
     depth: int = 64
     nodes: int = 200_000
+
+
+def _keep_reserve() -> None:
+    """Raise MemoryError while there is still room to handle one.
+
+    CPython 3.11 turns in a circle for ever where it has none left for the number of a line.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    with open("/proc/self/statm", "rb") as file:
+        used = int(file.read().split()[0]) * resource.getpagesize()
+    if limit != resource.RLIM_INFINITY and used + _RESERVE > limit:
+        raise MemoryError
 
 
 class _Stopped(Exception):  # noqa: N818 - it ends the reading of a file, it never leaves this module
@@ -100,6 +115,7 @@ class _Builder:
         self._faults = faults
         self._bounds = bounds
         self._nodes = 0
+        self._look_at = 0
         self._anchors: dict[str, Node | None] = {}  # None: it is still being built
 
     def document(self) -> Node | None:
@@ -147,6 +163,9 @@ class _Builder:
 
     def _count(self, event: Any, nodes: int, depth: int) -> None:  # noqa: ANN401
         self._nodes += nodes
+        if self._nodes >= self._look_at:
+            self._look_at = self._nodes + _LOOK_EVERY
+            _keep_reserve()
         if self._nodes > self._bounds.nodes:
             message = f"more than {self._bounds.nodes:,} nodes, aliases counted wherever used"
             raise self._stop(event, message)

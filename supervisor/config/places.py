@@ -5,6 +5,7 @@ Only the standard library; nothing is created here.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import re
@@ -14,12 +15,25 @@ from collections.abc import Mapping
 from supervisor.records import field, record
 
 
+def as_given() -> dict[str, str]:
+    """Return our environment as it was given to us.
+
+    Where that names no locale, CPython sets LC_CTYPE for itself, and for whatever it starts.
+    """
+    environ = dict(os.environ)
+    if environ.get("LC_CTYPE") in {"C.UTF-8", "C.utf8", "UTF-8"}:
+        with contextlib.suppress(OSError), open("/proc/self/environ", "rb") as file:
+            if b"\0LC_CTYPE=" not in b"\0" + file.read():
+                del environ["LC_CTYPE"]
+    return environ
+
+
 @record(frozen=True)
 class Overrides:
     """What the caller says beside the file; by default what its own environment says."""
 
     runtime_dir: str | None = None  # --runtime-dir; relative to the working directory
-    environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+    environ: Mapping[str, str] = field(default_factory=as_given)
     uid: int = field(default_factory=os.geteuid)
 
 

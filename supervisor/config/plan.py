@@ -15,6 +15,8 @@ from supervisor.core.spec import (
     Backoff,
     Condition,
     Health,
+    Identity,
+    Limit,
     Log,
     LogFormat,
     LogTo,
@@ -98,10 +100,11 @@ def _written(
 ) -> dict[str, Any]:
     """Return a spec as JSON takes it, its environment by number."""
     written = {field.name: getattr(spec, field.name) for field in fields(spec)}
-    for name in ("ready", "health", "backoff", "start_limit", "stop", "on", "log"):
+    for name in ("identity", "ready", "health", "backoff", "start_limit", "stop", "on", "log"):
         part = written[name]
         if part is not None:
             written[name] = {field.name: getattr(part, field.name) for field in fields(part)}
+    written["limits"] = {name: (each.soft, each.hard) for name, each in spec.limits.items()}
     written["env"] = environments.setdefault(tuple(spec.env.items()), len(environments))
     return written
 
@@ -120,6 +123,8 @@ def _spec(
         "depends_on": {
             name: Condition(condition) for name, condition in written["depends_on"].items()
         },
+        "identity": _identity(written["identity"]),
+        "limits": {name: Limit(*each) for name, each in written["limits"].items()},
         "ready": _part(Ready, written["ready"], parts),
         "health": _part(Health, written["health"], parts),
         "on": _part(On, written["on"], parts),
@@ -130,6 +135,12 @@ def _spec(
         "log": _part(Log, written["log"], parts),
     }
     return ServiceSpec(**(written | read))
+
+
+def _identity(written: dict[str, Any] | None) -> Identity | None:
+    if written is None:
+        return None
+    return Identity(written["uid"], written["gid"], tuple(written["groups"]))
 
 
 def _part(kind: type, written: dict[str, Any] | None, parts: dict[Any, Any]) -> Any:  # noqa: ANN401 - of `kind`

@@ -23,7 +23,7 @@ def read(path: str, overrides: Overrides | None = None) -> Plan | tuple[Fault, .
     files.read(path)
     places = placed(path, files.document, overrides, faults)
     drafts = drafted(files.services, faults)
-    resolver = Resolver(overrides.environ, faults)
+    resolver = Resolver(overrides, faults)
     services = {name: resolver.replicas(draft) for name, draft in drafts.items()}
     if faults or places is None:
         return faults.all()

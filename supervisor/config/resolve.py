@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from typing import Any, Final, TypeVar
 
 from supervisor.core.spec import Health, On, Ready, ServiceSpec
@@ -16,8 +15,10 @@ from supervisor.records import asdict, replace
 from .environ import Environments
 from .faults import Faults
 from .nodes import Text, shortened
+from .places import Overrides
 from .rules import Draft
 from .template import Template
+from .users import Users, Who
 
 Check = TypeVar("Check", Ready, Health)
 
@@ -27,25 +28,27 @@ _HTTP: Final = re.compile(rf"https?://{_HOST}(?::([0-9]{{1,5}}))?(?:[/?][!-~]*)?
 
 
 class Resolver:
-    """Fills in drafts with the environment of the caller."""
+    """Fills in drafts with the environment of the caller, and with what it may do."""
 
-    def __init__(self, environ: Mapping[str, str], faults: Faults) -> None:
-        self._environ = environ
-        self._environments = Environments(environ, faults)
+    def __init__(self, caller: Overrides, faults: Faults) -> None:
+        self._environ = caller.environ
+        self._environments = Environments(caller.environ, faults)
+        self._users = Users(caller.uid, faults)
         self._faults = faults
 
     def replicas(self, draft: Draft) -> tuple[ServiceSpec, ...]:
         """Return the specs of all replicas of a service; faults are told, and the rest is made."""
         template = Template(self._environ, self._faults)
-        specs = [self._spec(draft, template)]
+        who = self._users.of(draft.spec)
+        specs = [self._spec(draft, template, who)]
         if not template.replica_told:
             return (specs[0],) * draft.spec.replicas
         for number in range(1, draft.spec.replicas):
             template.replica = number
-            specs.append(self._spec(draft, template))
+            specs.append(self._spec(draft, template, who))
         return tuple(specs[: draft.spec.replicas])
 
-    def _spec(self, draft: Draft, template: Template) -> ServiceSpec:
+    def _spec(self, draft: Draft, template: Template, who: Who) -> ServiceSpec:
         spec = draft.spec
         expand = template.expand
         interpreter = spec.interpreter and self._program(draft, spec.interpreter, template)
@@ -55,7 +58,8 @@ class Resolver:
             args=_each(spec.args, template),
             kwargs=_each(spec.kwargs, template),
             interpreter=interpreter,
-            env=self._environments.of(spec, template),
+            identity=who.identity,
+            env=self._environments.of(spec, template, who.variables),
             env_file=tuple(self._path(draft, file, template) for file in spec.env_file),
             cwd=self._path(draft, spec.cwd, template),
             ready=spec.ready and self._check(spec.ready, template),

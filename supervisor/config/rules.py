@@ -26,6 +26,7 @@ Part = TypeVar("Part", Ready, Health, On)
 _FUNCTION: Final = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _VARIABLE: Final = re.compile(r"[^\s=\0]+")
 _SIGNALS: Final = tuple(sorted(name.name.removeprefix("SIG") for name in signal.Signals))
+_UMASK: Final = re.compile(r"0?[0-7]{1,3}")
 _FOR_PYTHON: Final = ("args", "kwargs", "interpreter")
 
 
@@ -71,6 +72,8 @@ class Rules:
             self._one_kind(values["health"], "health")
         if isinstance(values.get("stop"), Stop):
             values["stop"] = self._stop(values["stop"])
+        if isinstance(values.get("umask"), Text):
+            values["umask"] = self._umask(values["umask"])
         self._env(values.get("env", {}))
         return replace(self._draft, spec=ServiceSpec(name=self._draft.name, **values))
 
@@ -205,6 +208,15 @@ class Rules:
         what = f"'{shortened(name)}' is not the name of a signal"
         self._faults.add(name.at(), name.key, what, advice)
         return Stop(timeout=stop.timeout)
+
+    def _umask(self, umask: Text) -> str | None:
+        if _UMASK.fullmatch(umask):
+            return umask
+        likely = umask.lower().removeprefix("0o").removeprefix("u=")
+        advice = meant(likely) if _UMASK.fullmatch(likely) else 'write it as "022"'
+        what = f"'{shortened(umask)}' is no umask: up to three octal digits"
+        self._faults.add(umask.at(), umask.key, what, advice)
+        return None
 
     def _env(self, env: Dict[Any, str]) -> None:
         for name in env:

@@ -11,7 +11,7 @@ from typing import Any
 
 from supervisor import records
 
-from . import leaves
+from . import leaves, limits
 from .faults import Faults, Mark
 from .leaves import BAD
 from .nodes import Mapping, Node, Scalar, Sequence, Text, shortened, told
@@ -61,7 +61,7 @@ class Schema:
                 return self._part(node, field, key)
             case Kind.TEXTS:
                 return self._texts(node, field, key)
-            case Kind.TEXT_MAP | Kind.CHOICE_MAP:
+            case Kind.TEXT_MAP | Kind.CHOICE_MAP | Kind.LIMITS:
                 return self._map(node, field, key)
             case Kind.ANY_LIST | Kind.ANY_MAP:
                 return self._container(node, field, key)
@@ -115,9 +115,13 @@ class Schema:
         )
         values = {}
         for name, entry in node.entries.items():
-            value = leaves.read(entry.value, member, joined(key, name), self._faults)
+            path = joined(key, name)
+            if field.kind is Kind.LIMITS:
+                value = limits.read(entry, name, path, self._faults)
+            else:
+                value = leaves.read(entry.value, member, path, self._faults)
             if value is not BAD:
-                values[Text.of(name, entry.key, joined(key, name))] = value
+                values[Text.of(name, entry.key, path)] = value
         return values
 
     def _container(self, node: Node, field: Field, key: str) -> object:

@@ -18,6 +18,7 @@ from supervisor import records
 from supervisor.core.spec import (
     Backoff,
     Health,
+    Limit,
     Log,
     On,
     Ready,
@@ -46,6 +47,7 @@ class Kind(enum.Enum):
     TEXTS = "a text or a list of texts"  # a single one stands for a list of one
     TEXT_MAP = "a mapping of texts"
     CHOICE_MAP = "a mapping of choices"
+    LIMITS = "a mapping of limits"
     ANY_LIST = "a list"
     ANY_MAP = "a mapping of anything"
     SERVICES = "a mapping of services"
@@ -68,6 +70,7 @@ class Field:
 _BOUNDS: Final[Mapping[tuple[type, str], Meta]] = {
     (Document, "version"): Meta(ge=1, le=1),
     (ServiceSpec, "replicas"): Meta(ge=0, le=10_000),
+    (ServiceSpec, "nice"): Meta(ge=-20, le=19),
     (Backoff, "factor"): Meta(ge=1, le=1_000),  # its 64th power must still be a float
     (Backoff, "jitter"): Meta(ge=0, le=1),
     (StartLimit, "starts"): Meta(ge=1, le=1_000_000),
@@ -87,7 +90,7 @@ _BOUNDS: Final[Mapping[tuple[type, str], Meta]] = {
 LATER_KEYS: Final[Mapping[type, frozenset[str]]] = {
     Document: frozenset(),
     ServiceSpec: frozenset(
-        "user group umask nice limits listen preload".split()  # noqa: SIM905
+        "listen preload".split()  # noqa: SIM905
     ),
     Log: frozenset({"compress", "stderr", "on_full"}),
 }
@@ -98,6 +101,7 @@ LATER_WORDS: Final[Mapping[tuple[type, str], frozenset[str]]] = {
 NOT_BUILT: Final = "is part of keepd's design but not built yet"
 
 _PLAIN: Final = {str: Kind.TEXT, bool: Kind.FLAG, int: Kind.WHOLE, float: Kind.NUMBER}
+_MAPS: Final = {Any: Kind.ANY_MAP, Limit: Kind.LIMITS, str: Kind.TEXT_MAP}
 _MARKED: Final = {"duration": Kind.DURATION, "size": Kind.SIZE}
 
 
@@ -109,9 +113,8 @@ def _kind(hint: Any) -> tuple[Kind, Any]:  # noqa: ANN401 - a table of types
         case builtins, (member, *_) if builtins is tuple:
             return (Kind.ANY_LIST if member is Any else Kind.TEXTS), member
         case abstract, (_, member) if abstract is Mapping:
-            if member is Any or records.is_record(member):
-                return (Kind.ANY_MAP if member is Any else Kind.SERVICES), member
-            return (Kind.TEXT_MAP if member is str else Kind.CHOICE_MAP), member
+            kind = Kind.SERVICES if records.is_record(member) else Kind.CHOICE_MAP
+            return _MAPS.get(member, kind), member
         case _:
             pass
     if hint in _PLAIN:
@@ -138,7 +141,7 @@ def _fields(owner: type) -> dict[str, Field]:
     return {
         field.name: _field(owner, field, hints[field.name])
         for field in records.fields(owner)
-        if (owner, field.name) != (ServiceSpec, "name")  # it is the key of the service
+        if "help" in field.metadata
     }
 
 

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import zlib
 
-from supervisor.records import record
-
 from . import health
 from .events import (
     Action,
@@ -39,55 +37,13 @@ from .events import (
     Terminate,
     TimeAsked,
 )
-from .spec import Restart, ServiceSpec
-from .states import AT_REST, Cause, State
+from .spec import Restart
+from .states import AT_REST, Cause, Ended, Service, State
 
 __all__ = ["AT_REST", "Cause", "Ended", "Service", "State", "decide"]
 
 UNBORN_PAUSE = 0.1  # seconds: what cannot even be born is not tried without end at full speed
 KILL_AGAIN = 5.0  # seconds: what survives a KILL (state D, a race with fork) gets another one
-
-
-@record()
-class Ended:
-    """How the last run ended."""
-
-    code: int | None  # as subprocess has it; None: nobody knows, or there was no process
-    reason: str  # in words, where the code does not say it: "no such file: 'gunicron'"
-    at: float  # monotonic
-    lived: float  # seconds from its birth
-
-
-@record()
-class Service:
-    """One replica: what it should be, and what it is."""
-
-    id: str
-    spec: ServiceSpec
-    seed: int = 0
-    state: State = State.STOPPED
-    wanted: bool = False
-    due: bool = False  # at rest, and to be started as soon as it is allowed
-    run: int = 0  # the number of the latest run; reports of others are not heard
-    born: bool = False
-    born_at: float = 0.0
-    failures: int = 0  # in a row, for the backoff
-    restarts: int = 0  # starts that no operator asked for
-    starts: tuple[float, ...] = ()  # the latest ones, as many as the start limit counts
-    since: float = 0.0  # when it came into its state
-    deadline: float | None = None  # the one instant at which it wants to hear DeadlineReached
-    cause: Cause = Cause.ASKED
-    pulse: health.Pulse = health.Pulse()  # what is known of its health, while it is RUNNING
-    patient: bool = False  # its stop may be put off, at its own request
-    exited: bool = False  # the leader has ended, what it left is being cleared away
-    code: int | None = None
-    reason: str = ""
-    last: Ended | None = None
-
-    @property
-    def at_rest(self) -> bool:
-        """Return whether no process of it exists or is being born."""
-        return self.state in AT_REST
 
 
 def decide(service: Service, event: Event, now: float) -> tuple[Action, ...]:

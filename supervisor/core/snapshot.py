@@ -12,7 +12,7 @@ from typing import Any
 from supervisor.records import record
 
 from .service import Ended, Service, State
-from .supervisor import Supervisor
+from .supervisor import Supervisor, stays_away
 from .words import ended_words, signal_name, span
 
 
@@ -66,7 +66,7 @@ def _replica(
         "last_exit": _last_exit(service.last, clocks),
         "next_start_in": _next_start(service, clocks.now),
         "waiting_for": waiting,
-        "text": _text(service, waiting, facts, clocks.now),
+        "text": _text(service, _awaited(supervisor, service, waiting), facts, clocks.now),
     }
 
 
@@ -88,10 +88,21 @@ def _next_start(service: Service, now: float) -> float | None:
     return round(max((service.deadline or now) - now, 0.0), 3)
 
 
+def _awaited(supervisor: Supervisor, service: Service, names: list[str]) -> list[str]:
+    """Return in words what a replica waits for, and who does not come to it by itself."""
+    found = []
+    for name in names:
+        condition = supervisor.graph.needs[service.spec.name][name]
+        replicas = [supervisor.services[key] for key in supervisor.replicas[name]]
+        away = next((one for one in replicas if stays_away(one, condition)), None)
+        found.append(f"{name}: {condition}" + (f" ({away.id} is {away.state})" if away else ""))
+    return found
+
+
 def _text(service: Service, waiting: list[str], facts: Facts, now: float) -> str:
     """Return what a person wants to know of the replica beside its state."""
     if waiting:
-        return f"waiting for {', '.join(waiting)}"
+        return f"waits for {', '.join(waiting)}"
     last = service.last
     how = f"{ended_words(last)}, {span(now - last.at)} ago" if last else ""
     match service.state:
@@ -104,7 +115,7 @@ def _text(service: Service, waiting: list[str], facts: Facts, now: float) -> str
         case State.BACKOFF:
             return f"{how}; next start in {span(_next_start(service, now) or 0.0)}"
         case State.STOPPED if service.due:
-            return "waiting for its turn"
+            return "waits for its turn"
         case _:
             return how
 

@@ -2,7 +2,8 @@
 
 Options are fields with defaults, and are listed nowhere else: the schema, its messages and
 etc/reference.yaml are derived from these classes. A field's `help` is its one line in the
-reference. Durations are floats in seconds, sizes are bytes.
+reference; a field without one is no key, but follows from others. Durations are floats in seconds,
+sizes are bytes.
 """
 
 from __future__ import annotations
@@ -186,6 +187,23 @@ class Log:
     )
 
 
+@record(frozen=True)
+class Limit:
+    """A bound that the kernel sets: -1 is unlimited, None is what keepd has itself."""
+
+    soft: int | None = None
+    hard: int | None = None
+
+
+@record(frozen=True)
+class Identity:
+    """Whose rights a process has, by number; `groups` are all of its groups."""
+
+    uid: int
+    gid: int
+    groups: tuple[int, ...]
+
+
 @record(frozen=True, kw_only=True)
 class ServiceSpec:
     """One service as the list has it; with `${replica}` filled in, one replica of it."""
@@ -217,6 +235,24 @@ class ServiceSpec:
     cwd: str = field(
         default=".", metadata={"help": "working directory, from the config file's folder"}
     )
+    user: str | None = field(
+        default=None,
+        metadata={"help": "whom it runs as, with all groups of that user: a name or a number"},
+    )
+    group: str | None = field(
+        default=None, metadata={"help": "its first group (default: that of the user)"}
+    )
+    identity: Identity | None = None  # what user and group mean; None: what keepd has itself
+    umask: str | None = field(
+        default=None, metadata={"help": "what is not permitted on files that it makes, in octal"}
+    )
+    nice: int | None = field(
+        default=None, metadata={"help": "-20 (first in line for the CPU) to 19 (last)"}
+    )
+    limits: Mapping[str, Limit] = field(
+        default_factory=dict,
+        metadata={"help": "rlimits by name: a value, unlimited, or {soft: .., hard: ..}"},
+    )
     depends_on: Mapping[str, Condition] = field(
         default_factory=dict,
         metadata={"help": "service: started | ready | completed; a list means ready"},
@@ -242,6 +278,12 @@ class ServiceSpec:
     stop: Stop = field(default_factory=Stop, metadata={"help": "how it is stopped"})
     on: On | None = field(default=None, metadata={"help": "commands run after events"})
     log: Log = field(default_factory=Log, metadata={"help": "what becomes of its output"})
+
+    @property
+    def ends_all(self) -> bool:
+        """Return whether keepd ends with it: its start limit says so, and is all that ends it."""
+        limit = self.start_limit
+        return limit is not None and limit.then is Then.EXIT and self.restart is not Restart.NEVER
 
     @property
     def start_timeout(self) -> float:

@@ -1,8 +1,13 @@
-"""Where a replica may be in its life, and why a run of it ends: the words of the whole house."""
+"""One replica as data: where it may be in its life, why a run of it ends, what is remembered."""
 
 from __future__ import annotations
 
 import enum
+
+from supervisor.records import record
+
+from . import health
+from .spec import ServiceSpec
 
 
 class State(enum.StrEnum):
@@ -27,3 +32,45 @@ class Cause(enum.StrEnum):
 
 
 AT_REST = frozenset({State.STOPPED, State.BACKOFF, State.EXITED, State.FATAL})
+
+
+@record()
+class Ended:
+    """How the last run ended."""
+
+    code: int | None  # as subprocess has it; None: nobody knows, or there was no process
+    reason: str  # in words, where the code does not say it: "no such file: 'gunicron'"
+    at: float  # monotonic
+    lived: float  # seconds from its birth
+
+
+@record()
+class Service:
+    """One replica: what it should be, and what it is."""
+
+    id: str
+    spec: ServiceSpec
+    seed: int = 0
+    state: State = State.STOPPED
+    wanted: bool = False
+    due: bool = False  # at rest, and to be started as soon as it is allowed
+    run: int = 0  # the number of the latest run; reports of others are not heard
+    born: bool = False
+    born_at: float = 0.0
+    failures: int = 0  # in a row, for the backoff
+    restarts: int = 0  # starts that no operator asked for
+    starts: tuple[float, ...] = ()  # the latest ones, as many as the start limit counts
+    since: float = 0.0  # when it came into its state
+    deadline: float | None = None  # the one instant at which it wants to hear DeadlineReached
+    cause: Cause = Cause.ASKED
+    pulse: health.Pulse = health.Pulse()  # what is known of its health, while it is RUNNING
+    patient: bool = False  # its stop may be put off, at its own request
+    exited: bool = False  # the leader has ended, what it left is being cleared away
+    code: int | None = None
+    reason: str = ""
+    last: Ended | None = None
+
+    @property
+    def at_rest(self) -> bool:
+        """Return whether no process of it exists or is being born."""
+        return self.state in AT_REST

@@ -35,7 +35,7 @@ from .events import (
 )
 from .graph import Graph
 from .service import AT_REST, Service, State, decide
-from .spec import Condition, Restart, ServiceSpec, Then
+from .spec import Condition, ServiceSpec
 
 BUDGET = 50  # replicas in STARTING at a time
 SHUTDOWN_LIMIT = 80.0  # seconds: below the 90 that systemd grants (TimeoutStopSec)
@@ -126,6 +126,18 @@ class Supervisor:
         """Return whether all replicas of the service are started, ready or completed."""
         return self._reached[name][condition] == len(self.replicas[name])
 
+    def hopeless(self) -> set[str]:
+        """Return the services that wait for what does not come unless somebody asks for it."""
+        found: set[str] = set()
+        for name in self.graph.order:  # what is needed first
+            for other, condition in self.graph.needs[name].items():
+                if not self.has_reached(other, condition) and any(
+                    stays_away(self.services[key], condition, vain=other in found)
+                    for key in self.replicas[other]
+                ):
+                    found.add(name)
+        return found
+
     def _tell(self, key: str, event: Event, now: float) -> None:
         service = self.services[key]
         before, was, noted = service.state, _reaches(service), service.deadline
@@ -157,7 +169,7 @@ class Supervisor:
         """Draw the consequences of a new state for the others."""
         if not service.at_rest:
             return
-        if service.state is State.FATAL and _ends_all(service) and not self.shutdown:
+        if service.state is State.FATAL and service.spec.ends_all and not self.shutdown:
             self.exit_code = 1
             self._shut_down(None, now)
         name = service.spec.name
@@ -260,8 +272,17 @@ def _reaches(service: Service) -> tuple[bool, bool, bool]:
     return (completed or started, proven or running, completed)
 
 
-def _ends_all(service: Service) -> bool:
-    """Return whether the start limit, which alone makes a restarted service FATAL, ends keepd."""
-    spec = service.spec
-    limited = spec.start_limit is not None and spec.start_limit.then is Then.EXIT
-    return limited and spec.restart is not Restart.NEVER
+def stays_away(service: Service, condition: Condition, *, vain: bool = False) -> bool:
+    """Return whether the replica does not reach the condition unless somebody asks for it.
+
+    `vain`: it could not start either, for what it waits for itself.
+    """
+    match service.state:
+        case State.STARTING | State.RUNNING:
+            return False
+        case State.STOPPED | State.BACKOFF:
+            return vain or not service.wanted
+        case State.STOPPING:
+            return not service.wanted
+        case _:  # EXITED and FATAL: it is over
+            return not _reaches(service)[tuple(Condition).index(condition)]

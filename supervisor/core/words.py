@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 
 from .service import Cause, Ended, Service, State
+from .spec import Restart
 
 
 def span(seconds: float) -> str:
@@ -66,7 +67,7 @@ def changed_words(service: Service, before: str, after: str, pid: int | None) ->
         case State.EXITED:
             line = f"{service.id} {_how(service)}: done"
         case State.FATAL:
-            line = f"{_failed(service)}; not started again"
+            line = f"{_failed(service)}; {_given_up(service)}"
         case State.STOPPED if before == State.STOPPING:
             line = f"{service.id} stopped ({_how(service)})"
     return line
@@ -100,6 +101,16 @@ def _failed(service: Service) -> str:
     if last is not None and last.code is None and last.reason:
         return f"cannot start {service.id}: {last.reason}"
     return f"{service.id} {ended_words(last) if last else 'failed'}"
+
+
+def _given_up(service: Service) -> str:
+    """Return why it is not started again, and what follows for the others."""
+    limit = service.spec.start_limit
+    if limit is None or service.spec.restart is Restart.NEVER:
+        return "not started again"
+    times = "once" if limit.starts == 1 else f"{limit.starts} times"
+    line = f"not started again: {times} within {span(limit.within)} is its limit"
+    return f"{line}, and the end of keepd" if service.spec.ends_all else line
 
 
 def _soon(service: Service) -> str:

@@ -20,6 +20,12 @@ class Exit:
     def __init__(self, code: int | None) -> None:
         self.code = code
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Exit) and self.code == other.code
+
+    def __hash__(self) -> int:
+        return hash(self.code)
+
 
 def open_pidfd(pid: int) -> int:
     """Return a pidfd of the process, close-on-exec; ProcessLookupError if there is none."""

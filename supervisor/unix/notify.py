@@ -19,8 +19,6 @@ from collections.abc import Iterator
 
 from supervisor.records import record
 
-from .private import make_folders
-
 _ROOM = 16_384  # bytes of a datagram; one that is longer is not listened to
 _LONGEST_EXTENSION = 3600.0  # seconds that can be asked for at a time
 _MICROSECONDS = re.compile(r"[0-9]{1,20}", re.ASCII)
@@ -74,16 +72,19 @@ def parse(datagram: bytes) -> Words:
 
 
 class NotifySocket:
-    """The ear for one run: a datagram socket, 0600, at `path`, until closed."""
+    """The ear for one run: a datagram socket at `path`, until closed.
 
-    def __init__(self, path: str) -> None:
+    It is for our own user alone, or for the one with this uid, who must be able to get there.
+    """
+
+    def __init__(self, path: str, uid: int | None = None) -> None:
         if len(os.fsencode(path)) > _LONGEST:
             raise PathTooLongError(
                 f"the notify socket's path has {len(os.fsencode(path))} bytes, {_LONGEST} are "
                 f"possible: give a shorter runtime_dir ({path})"
             )
         self.path = path
-        make_folders(os.path.dirname(path), 0o700)
+        self._uid = os.geteuid() if uid is None else uid
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         self._sock = socket.socket(
@@ -92,6 +93,8 @@ class NotifySocket:
         before = os.umask(0o177)
         try:
             self._sock.bind(path)
+            if uid is not None:  # the folder is ours: nobody can have put anything else there
+                os.chown(path, uid, -1, follow_symlinks=False)
         except OSError:
             self._sock.close()
             raise
@@ -113,7 +116,7 @@ class NotifySocket:
                 yield from self._one()
 
     def _one(self) -> list[tuple[int, Words]]:
-        """Return the next, if it is of a user whose word counts: ourselves or root."""
+        """Return the next, if it is of a user whose word counts: its own or root."""
         room = socket.CMSG_SPACE(_CREDENTIALS.size) + socket.CMSG_SPACE(253 * 4)
         flags = socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
         data, ancillary, result, _ = self._sock.recvmsg(_ROOM, room, flags)
@@ -125,7 +128,7 @@ class NotifySocket:
                 for fd in array.array("i", body[: len(body) // 4 * 4]):
                     os.close(fd)  # FDSTORE=1 and the like: we keep nothing for services
         whole = not result & socket.MSG_TRUNC
-        return [(pid, parse(data))] if whole and uid in {0, os.geteuid()} else []
+        return [(pid, parse(data))] if whole and uid in {0, self._uid} else []
 
     def close(self) -> None:
         """Hear no more; the path is free again."""

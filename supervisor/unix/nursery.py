@@ -20,7 +20,7 @@ from types import ModuleType
 
 from supervisor.ipc import pidfd as pidfds
 
-from . import function, process, signals, zygote
+from . import function, process, setup, signals, zygote
 from .birth import Birth, Stage
 from .poller import Poller
 from .words import CannotError, exec_words
@@ -50,11 +50,11 @@ def _memory(module: ModuleType) -> bytes:
 
 def _compiled(source: bytes) -> bytes:
     """Return it as our own interpreter reads it fastest: compiling leaves a larger process."""
-    code = compile(source, "zygote.py", "exec", dont_inherit=True)
-    return importlib.util.MAGIC_NUMBER + bytes(12) + marshal.dumps(code)
+    return marshal.dumps(compile(source, "zygote.py", "exec", dont_inherit=True))
 
 
-_ZYGOTE, _FUNCTION = _memory(zygote), _memory(function)
+_ZYGOTE, _SETUP, _FUNCTION = _memory(zygote), _memory(setup), _memory(function)
+_PYC = importlib.util.MAGIC_NUMBER + bytes(12)  # the head of a compiled file
 
 
 class Zygote:
@@ -179,25 +179,13 @@ class Nursery:
         with contextlib.ExitStack() as held:
             null = _held(held, os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC))
             site = os.path.dirname(process.title_folder())  # for zygotes without one
-            codes = (_ZYGOTE, _FUNCTION) if interpreter else (_compiled(_ZYGOTE),)
+            codes = [_PYC + _compiled(_ZYGOTE), _compiled(_SETUP)]
+            if interpreter:  # which may read nothing but source
+                codes = [_ZYGOTE, _SETUP, _FUNCTION]
             code = [_held(held, _in_memory(each)) for each in codes]
-            files = [f"/dev/fd/{fd}" for fd in code]
-            argv = [
-                name,
-                "-I",
-                files[0],
-                str(control),
-                files[-1],
-                site,
-            ]
-            if interpreter is None:
-                argv[1:] = [
-                    "-IS",
-                    files[0],
-                    str(control),
-                    "",
-                    site,
-                ]
+            flags = "-I" if interpreter else "-IS"
+            files = [*(f"/dev/fd/{fd}" for fd in code), ""]
+            argv = [name, flags, files[0], str(control), *files[1:3], site]
             onto = [(null, 0), *((fd, fd) for fd in (control, *code))]  # itself: for it to keep
             env = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
             return os.posix_spawn(

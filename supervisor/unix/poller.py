@@ -8,6 +8,7 @@ anew, while the same batch was being delivered, is dropped.
 from __future__ import annotations
 
 import select
+import time
 from collections.abc import Callable
 
 Heard = Callable[[int], None]
@@ -30,6 +31,7 @@ class Poller:
         self._epoll = select.epoll()
         self._watches: dict[int, _Watch] = {}
         self._later: list[Callable[[], None]] = []
+        self.heard_at = 0.0  # monotonic; all that had happened by then has been delivered
 
     def fileno(self) -> int:
         """Return a descriptor that is readable when wait() has something to deliver."""
@@ -69,7 +71,12 @@ class Poller:
         if self._later:
             limit = 0.0
         watches = self._watches
-        batch = [(fd, mask, watches.get(fd)) for fd, mask in self._epoll.poll(limit)]
+        self.heard_at = time.monotonic()
+        ready = self._epoll.poll(limit)
+        if not ready:  # also where we were stopped and continued meanwhile, whatever has happened
+            self.heard_at = time.monotonic()
+            ready = self._epoll.poll(0)
+        batch = [(fd, mask, watches.get(fd)) for fd, mask in ready]
         for fd, mask, watch in batch:
             if watch is not None and watches.get(fd) is watch:
                 watch.heard(mask)

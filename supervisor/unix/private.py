@@ -45,6 +45,21 @@ def make_private(path: str) -> int:
     return open_private(path)
 
 
+def make_passable(path: str) -> None:
+    """Make a folder that is ours, and that others may pass without a look. Raises OSError."""
+    make_folders(os.path.dirname(path), 0o755)
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        what = os.fstat(folder)
+        if what.st_uid != os.geteuid() or what.st_mode & 0o022:
+            raise _refused(path, "it is not ours alone to write")
+        os.fchmod(folder, 0o711)
+    finally:
+        os.close(folder)
+
+
 def make_folders(path: str, mode: int) -> None:
     """Make a folder and all missing ones above it with this mode, less the umask. Raises OSError.
 

@@ -175,14 +175,19 @@ def whole(path: str) -> bytes:
     """Return what a file of /proc or /sys says, without the layers of open(); raises OSError."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        found = b""
-        while chunk := os.read(fd, 65_536):
-            found += chunk
-            if len(chunk) < _SHORT:
-                break
-        return found
+        return reread(fd)
     finally:
         os.close(fd)
+
+
+def reread(fd: int) -> bytes:
+    """Return what an open file of /proc or /sys says by now."""
+    found = b""
+    while chunk := os.pread(fd, 65_536, len(found)):
+        found += chunk
+        if len(chunk) < _SHORT:
+            break
+    return found
 
 
 def boot_id() -> str:

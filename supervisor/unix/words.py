@@ -38,7 +38,7 @@ def step_words(step: str, number: int, text: str, name: str, cwd: str) -> str:
         return exec_words(number, name, cwd, found=step == "exec")
     if step == "fork":
         return f"no room for another process: {os.strerror(number)}"
-    if step == "cwd":
+    if step == "cwd" and number:
         words = _WORDS.get(number) or os.strerror(number)
         return f"cwd: {words.replace('file', 'directory')}: {cwd!r}"
     return f"{step}: {os.strerror(number) if number else text}"

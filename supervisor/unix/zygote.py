@@ -1,14 +1,14 @@
 """The zygote: forks what posix_spawn cannot start, for a master that it never blocks.
 
-This file stands alone, and is run by any CPython 3.9+: `python -IS zygote.py FD "" SITE` bears
-commands that need something set up before their exec, `python -I zygote.py FD FUNCTION_PY SITE`
-services that are Python functions; keepd need not be installed there. Every module more makes each
-fork dearer, so it imports very few. The zygote itself reads no order: for each birth it gets a
-socket, the service's output and perhaps its cgroup, and makes a newborn that is the master's child
-(by CLONE_PARENT, or by forking twice and reaping the go-between: the master is a subreaper),
-whatever becomes of the zygote. The newborn waits for its order on that socket. If it never comes,
-because the master or the zygote was killed meanwhile, the newborn ends: nothing half-born can ever
-become a service.
+This file stands alone, and is run by any CPython 3.9+: `python -IS zygote.py FD SETUP_PY "" SITE`
+bears commands that need something set up before their exec, `python -I zygote.py FD SETUP_PY
+FUNCTION_PY SITE` services that are Python functions; keepd need not be installed there. Every
+module more makes each fork dearer, so it imports very few. The zygote itself reads no order: for
+each birth it gets a socket, the service's output and perhaps its cgroup, and makes a newborn that
+is the master's child (by CLONE_PARENT, or by forking twice and reaping the go-between: the master
+is a subreaper), whatever becomes of the zygote. The newborn waits for its order on that socket. If
+it never comes, because the master or the zygote was killed meanwhile, the newborn ends: nothing
+half-born can ever become a service.
 
 On the birth's socket the master reads lines: `pid N`, `born` (it is the master's child now), then
 from the newborn `exec` (end of file or an error follows), `alive` (its function is imported and
@@ -24,7 +24,6 @@ import errno
 import gc
 import marshal
 import os
-import resource
 import sys
 
 try:
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     Order = dict[str, Any]
+    Prepare = Callable[[Order, int, int], "tuple[str, Exception] | None"]
     Call = Callable[[Order, int], int]
 
 HEADER = 4  # bytes: the length of the order that follows, which is marshalled
@@ -65,17 +65,18 @@ def program(name: str, path: str, cwd: str) -> str:
 
 
 class Zygote:
-    """What a zygote has: the socket that births are asked for at, and who calls functions."""
+    """What a zygote has: where births are asked for, who sets them up, and who calls functions."""
 
-    def __init__(self, control: int, call: Call | None) -> None:
+    def __init__(self, control: int, prepare: Prepare, call: Call | None) -> None:
         os.set_inheritable(control, False)
         self.asked = socket.socket(fileno=control)
+        self.prepare = prepare
         self.call = call
 
 
-def serve(control: int, call: Call | None = None) -> None:
+def serve(control: int, prepare: Prepare, call: Call | None = None) -> None:
     """Bear what the master asks for, until it has gone."""
-    zygote = Zygote(control, call)
+    zygote = Zygote(control, prepare, call)
     beget = _beget_twice if call or ctypes is None else _beget_beside
     gc.collect()
     gc.freeze()  # the garbage collector of a newborn must not unshare our pages
@@ -178,7 +179,10 @@ def _live(zygote: Zygote, birth: int, out: int, *, inside: bool) -> None:
             order["group"] = None
         if order is not None and "WATCHDOG_USEC" in order["env"]:
             order["env"]["WATCHDOG_PID"] = str(os.getpid())
-        if order is not None and _prepare(order, birth, out):
+        failed = order is not None and zygote.prepare(order, birth, out)
+        if failed:
+            _tell_failed(birth, *failed)
+        elif order is not None:
             code = zygote.call(order, birth) if zygote.call else _exec(order, birth)
     except BaseException as error:  # noqa: BLE001 - it must end here, and be told
         _tell_failed(birth, "birth", error)
@@ -206,66 +210,6 @@ def _exactly(fd: int, size: int) -> bytes:
     return found
 
 
-def _prepare(order: Order, birth: int, out: int) -> bool:
-    """Do what must be done before exec, step by step; tell the step that fails."""
-    step = "group"
-    try:
-        if order["group"]:
-            with open(order["group"] + "/cgroup.procs", "wb", buffering=0) as file:
-                file.write(b"0")  # first of all: nothing of it is ever outside its group
-        step = "session"
-        os.setsid()
-        step = "signals"
-        _signals("call" in order)
-        step = "stdio"
-        _stdio(birth, out, "call" in order)
-        if "stdin" in order:
-            _read_from(order["stdin"])
-        step = "limits"
-        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        resource.setrlimit(resource.RLIMIT_NOFILE, (min(order["nofile"], hard), hard))
-        step = "cwd"
-        os.chdir(order["cwd"])
-    except OSError as error:
-        _tell_failed(birth, step, error)
-        return False
-    if "title" in order:
-        _title(order["title"])
-    return True
-
-
-def _signals(python: bool) -> None:
-    """Give a command every default; a Python function gets what `python` would give it.
-
-    The zygote has everything at its default, nothing blocked, and the two that CPython ignores.
-    """
-    if python:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    else:
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)
-        signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
-
-
-def _stdio(birth: int, out: int, python: bool) -> None:
-    """Have the service's output; stdin is /dev/null as the zygote's is, an exec closes the rest."""
-    os.dup2(out, 1)
-    os.dup2(out, 2)
-    if python:
-        highest = max(map(int, os.listdir("/proc/self/fd")))
-        os.closerange(3, birth)
-        os.closerange(birth + 1, highest + 1)
-
-
-def _read_from(text: str) -> None:
-    """Have a text as stdin; it must fit into a pipe."""
-    read, write = os.pipe()
-    os.set_blocking(write, False)
-    os.write(write, text.encode("utf-8", "replace"))
-    os.close(write)
-    os.dup2(read, 0)
-    os.close(read)
-
-
 def _exec(order: Order, birth: int) -> int:
     argv, env = order["argv"], order["env"]
     step = "lookup"
@@ -279,38 +223,28 @@ def _exec(order: Order, birth: int) -> int:
         return _LOST
 
 
-def _title(title: str) -> None:
-    """Be listed by ps under this title, where this interpreter has setproctitle.
+def _load(path: str) -> dict[str, Any]:
+    """Return what is defined by a module that stands alone, given by a descriptor.
 
-    Only its kernel is loaded: the package would import logging into every service.
+    It need not be on our disk; our own interpreter reads it fastest compiled.
     """
-    if "_setproctitle" not in sys.modules:
-        folders = [f"{entry}/setproctitle" for entry in sys.path if entry]
-        sys.path[:0] = folders
-        try:
-            __import__("_setproctitle")
-        except ImportError:
-            return
-        finally:
-            del sys.path[: len(folders)]
-    sys.modules["_setproctitle"].setproctitle(title)
-
-
-def _load(path: str) -> Call:
-    """Return the code that calls functions, from a descriptor: it need not be on our disk."""
-    module = type(sys)("function")
-    with open(path, encoding="utf-8") as file:
-        exec(compile(file.read(), "function.py", "exec"), module.__dict__)  # noqa: S102 - our own
-    return module.__dict__["call"]  # type: ignore[no-any-return]
+    with open(path, "rb") as file:
+        data = file.read()
+    source = data.startswith(b'"""')
+    code = compile(data, "function.py", "exec") if source else marshal.loads(data)  # noqa: S302
+    names: dict[str, Any] = {"__name__": "keepd"}
+    exec(code, names)  # noqa: S102 - our own
+    return names
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    control, function, site = sys.argv[1:]
+    control, setup, function, site = sys.argv[1:]
+    found = _load(setup)
     sys.path.append(site)
-    _title("keepd: zygote" + (f" of {sys.executable}" if function else ""))
+    found["be_titled"]("keepd: zygote" + (f" of {sys.executable}" if function else ""))
     sys.path.remove(site)
-    found = _load(function) if function else None
-    for code in filter(None, (sys.argv[0], function)):
+    call = _load(function)["call"] if function else None
+    for code in filter(None, (sys.argv[0], setup, function)):
         os.close(int(code.rpartition("/")[2]))
-    serve(int(control), found)
+    serve(int(control), found["prepare"], call)

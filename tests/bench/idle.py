@@ -5,7 +5,7 @@ follows from the start is over.
 """
 
 from . import figures
-from .peers import Keepd, group_mount, others
+from .peers import SET_UP, Keepd, group_mount, others
 from .run import Run
 
 _COUNT = 500
@@ -41,7 +41,7 @@ def _once(peer, tools):
 def main(tools, _options):
     """Print the table; return whether every keepd meets the goals."""
     keepds = [Keepd("keepd, plain"), Keepd("keepd, logs", logs=True)]
-    keepds.append(Keepd("keepd, logs, cwd", logs=True, cwd="/"))
+    keepds.append(Keepd("keepd, logs, umask", logs=True, more=SET_UP))
     if group_mount():
         keepds.append(Keepd("keepd, logs, cgroups", groups=True, logs=True))
     rows, parts = zip(*[_once(peer, tools) for peer in others() + keepds], strict=True)

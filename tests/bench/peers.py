@@ -19,6 +19,7 @@ defaults:
   backoff: {{first: 0s}}
 {more}services:
 """
+SET_UP = 'umask: "077"'  # something to be done between birth and exec
 _OLD_CONFIG = """\
 [supervisord]
 nodaemon=true
@@ -70,7 +71,7 @@ class Keepd:
     name: str
     groups: bool = False  # a cgroup for each service
     logs: bool = False  # their output is written to files, with time stamps
-    cwd: str = ""  # other than the config's: something to be set up before the exec
+    more: str = ""  # keys of every service, as lines of YAML
 
     @property
     def hides_groups(self):
@@ -78,7 +79,7 @@ class Keepd:
 
     def argv(self, site):
         more = "" if self.logs else "  log: {to: none}\n"
-        more += f"  cwd: {self.cwd}\n" if self.cwd else ""
+        more += f"  {self.more}\n" if self.more else ""
         text = _CONFIG.format(folder=site.folder, memory=site.memory, more=more)
         for name, argv in site.commands():
             text += f"  {name}:\n    command: [{', '.join(map(repr, argv))}]\n"

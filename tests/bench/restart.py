@@ -9,7 +9,7 @@ import signal
 import time
 
 from .figures import cpu, median, percentile, table
-from .peers import Keepd, group_mount, others
+from .peers import SET_UP, Keepd, group_mount, others
 from .run import Run
 
 SIZES = (10, 500)
@@ -50,7 +50,12 @@ def _once(peer, tools, count, seed):
 
 
 def _peers():
-    keepds = [Keepd("keepd, plain"), Keepd("keepd, logs", logs=True), Keepd("keepd, cwd", cwd="/")]
+    keepds = [
+        Keepd("keepd, plain"),
+        Keepd("keepd, logs", logs=True),
+        Keepd("keepd, cwd", more="cwd: /"),
+        Keepd("keepd, umask", more=SET_UP),
+    ]
     return others() + keepds + ([Keepd("keepd, cgroups", groups=True)] if group_mount() else [])
 
 

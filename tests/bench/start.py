@@ -6,17 +6,18 @@ what counts; seconds depend on who else is busy.
 """
 
 from .figures import cpu, cpu_of_reaped, in_keepds_group, median, table
-from .peers import Keepd, group_mount, others
+from .peers import SET_UP, Keepd, group_mount, others
 from .run import Run
 
 _KEEPDS = [
     (Keepd("keepd, plain"), 2.0),
     (Keepd("keepd, logs", logs=True), 3.0),
-    (Keepd("keepd, cwd", cwd="/"), 3.0),
+    (Keepd("keepd, cwd", more="cwd: /"), 2.0),
+    (Keepd("keepd, umask", more=SET_UP), 3.0),
 ]
 _WITH_GROUPS = [
     (Keepd("keepd, cgroups", groups=True), 3.0),
-    (Keepd("keepd, cgroups + logs + cwd", groups=True, logs=True, cwd="/"), 3.0),
+    (Keepd("keepd, cgroups + logs + umask", groups=True, logs=True, more=SET_UP), 3.0),
 ]
 FIRST = 0.25  # seconds from the launch to the first service: the goal
 _FEW = 10  # services, for the first of them: with many their list alone takes a while to read

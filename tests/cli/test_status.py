@@ -16,7 +16,7 @@ SHOP = whole(
     replica("web/0", "STARTING", uptime=2.0, text="waiting for http: 503"),
     replica("web/1", restarts=7, uptime=3.4, text="last: killed by SIGKILL after 2 s, 3 s ago"),
     replica("mail/0", "BACKOFF", restarts=12, text="exited with 1 after 0.1 s; next start in 12 s"),
-    replica("jobs/0", "STOPPED", text="waiting for redis, web"),
+    replica("jobs/0", "STOPPED", text="waits for redis: ready"),
     replica("prepare/0", "EXITED", text="exited with 0 after 1 s, 2 h ago"),
     replica("typo/0", "FATAL", text="no such file: 'gunicron'"),
     replica("old/0", "STOPPED", wanted=False),
@@ -31,7 +31,7 @@ redis/0    RUNNING   yes    4243   2h05m         0
 web/0      STARTING  no     4243      2s         0  waiting for http: 503
 web/1      RUNNING   yes    4243      3s         7  last: killed by SIGKILL after 2 s, 3 s ago
 mail/0     BACKOFF   no        -       -        12  exited with 1 after 0.1 s; next start in 12 s
-jobs/0     STOPPED   no        -       -         0  waiting for redis, web
+jobs/0     STOPPED   no        -       -         0  waits for redis: ready
 prepare/0  EXITED    no        -       -         0  exited with 0 after 1 s, 2 h ago
 typo/0     FATAL     no        -       -         0  no such file: 'gunicron'
 old/0      STOPPED   no        -       -         0

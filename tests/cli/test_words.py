@@ -184,7 +184,7 @@ def test_check_tells_a_good_config_and_all_faults_of_a_bad_one(tmp_path):
         head + "services: {web: {command: [sleep, '9'], replicas: 3}, db: {command: x}}\n"
     )
     bad.write_text(
-        head + "services:\n  web:\n    comand: sleep 9\n  db:\n    command: [x]\n    nice: x\n"
+        head + "services:\n  web:\n    comand: sleep 9\n  db:\n    command: [x]\n    watchdog: x\n"
     )
     done = keepd("check", good)
     assert (done.returncode, done.stdout) == (0, f"{good} is good: 2 services, 4 replicas\n")

@@ -21,7 +21,7 @@ services:
     ready: {tcp: 6379}
     restart: allways
     log: {max_size: 50mb}
-    user: www
+    listen: {a: "b:1"}
 """
 
 
@@ -59,8 +59,8 @@ def test_a_config_with_ten_mistakes_is_told_all_ten_with_place_and_suggestion(fo
             "(64KiB, 50MB), not '50mb'; did you mean '50MB'?"
         ),
         (
-            "keepd.yaml:16:5: services.redis.user: is part of keepd's design but not built yet; "
-            "leave it out"
+            "keepd.yaml:16:5: services.redis.listen: is part of keepd's design but not built "
+            "yet; leave it out"
         ),
     ]
 
@@ -96,7 +96,7 @@ def test_f76_a_service_that_stands_twice_is_refused_also_over_files(folder):
     folder.write("services: {web: {command: y}}\n", "more.yaml")
     assert folder.told("include: [more.yaml]\nservices: {web: {command: x}}\n") == [
         "more.yaml:1:12: services.web: a service of this name stands in another file already; "
-        f"the first is at {folder.path}/keepd.yaml:2".replace(f"{folder.path}/", ""),
+        f"the first is at {folder.path}/keepd.yaml:2:12".replace(f"{folder.path}/", ""),
     ]
 
 

@@ -204,9 +204,7 @@ def test_what_a_service_cannot_say(folder, keys, what):
 @pytest.mark.parametrize(
     "key",
     [
-        *("user: www", "group: www", "umask: '022'", "nice: 5", "limits: {nofile: 1}"),
-        *("listen: {a: 'b:1'}", "preload: [x]"),
-        *("log: {compress: true}", "log: {stderr: merge}"),
+        *("listen: {a: 'b:1'}", "preload: [x]", "log: {compress: true}", "log: {stderr: merge}"),
         *("log: {on_full: drop}", "log: {to: journal}", "log: {to: syslog}", "log: {to: stdout}"),
         "log: {format: json}",
     ],

@@ -15,7 +15,7 @@ EACH_WAY = f"""
     services:
       spawned: {{command: [sleep, "1000"]}}
       shell: {{command: "true; sleep 1000", shell: true}}
-      prepared: {{command: [sleep, "1000"], cwd: /}}
+      prepared: {{command: [sleep, "1000"], umask: "022"}}
       function: {{python: "functions:wait", cwd: {PROGRAMS}}}
 """
 WAYS = ("spawned", "shell", "prepared", "function")
@@ -106,7 +106,7 @@ def test_f65_sixty_services_fit_into_256_descriptors(keepd):
         defaults: {backoff: {first: 0s}}
         services:
           spawned: {command: [sleep, "1000"], replicas: 40}
-          prepared: {command: [sleep, "1000"], cwd: /, replicas: 20}
+          prepared: {command: [sleep, "1000"], umask: "022", replicas: 20}
         """,
         preexec_fn=few,
     ).up()
@@ -135,7 +135,9 @@ NEVER_BORN = {  # what is wrong: (how the config says it, why it cannot be start
 
 def test_f38_what_cannot_be_started_is_told_in_words_and_never_ran(keepd, tmp_path):
     services = [f"{name}: {{{how}}}" for name, (how, _) in NEVER_BORN.items()]
-    services += [f"{name}-in: {{{how}, cwd: sub}}" for name, (how, _) in NEVER_BORN.items()]
+    services += [
+        f"{name}-in: {{{how}, cwd: sub, umask: '022'}}" for name, (how, _) in NEVER_BORN.items()
+    ]
     services += ["homeless: {command: [sleep, '1'], cwd: nowhere}"]
     for folder in (tmp_path, tmp_path / "sub"):
         (folder / "folder").mkdir(parents=True)
@@ -180,7 +182,7 @@ def test_f39_a_birth_that_hangs_holds_up_nobody_else(keepd):
         """
         defaults: {backoff: {first: 0s}}
         services:
-          hung: {command: [sleep, "1000"], cwd: /}
+          hung: {command: [sleep, "1000"], umask: "022"}
           well: {command: [sleep, "1000"]}
         """
     ).up()
@@ -201,7 +203,8 @@ def test_f39_a_zygote_that_hangs_for_good_is_replaced(keepd):
         f"""
         defaults: {{backoff: {{first: 10ms}}}}
         services:
-          hung: {{command: {program("alone")}, cwd: sub, ready: {{notify: true, timeout: 6s}}}}
+          hung: {{command: {program("alone")}, cwd: sub, nice: 0,
+                  ready: {{notify: true, timeout: 6s}}}}
         """
     )
     (one.folder / "sub").mkdir()
@@ -220,7 +223,7 @@ def test_f39_a_stop_does_not_wait_for_a_birth_that_hangs(keepd):
         """
         defaults: {backoff: {first: 0s}}
         services:
-          hung: {command: [sleep, "1000"], cwd: /}
+          hung: {command: [sleep, "1000"], umask: "022"}
         """
     ).up()
     kill(one.titles()["zygote"], number=signal.SIGSTOP)

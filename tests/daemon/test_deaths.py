@@ -22,7 +22,7 @@ SLEEPERS = """
     defaults: {backoff: {first: 10ms, factor: 1}}
     services:
       web: {command: [sleep, "1000"], replicas: %d}
-      prepared: {command: [sleep, "1000"], cwd: /, replicas: %d}
+      prepared: {command: [sleep, "1000"], umask: "022", replicas: %d}
 """
 ALONE = f"""
     defaults:
@@ -215,7 +215,7 @@ def test_a_killed_helper_is_back_and_no_service_is_touched(keepd, title):
         defaults: {backoff: {first: 10ms, factor: 1}}
         services:
           web: {command: [sleep, "1000"]}
-          prepared: {command: [sleep, "1000"], cwd: /}
+          prepared: {command: [sleep, "1000"], umask: "022"}
           probed: {command: "echo ready; exec sleep 1000", shell: true, ready: {log: ready}}
         """
     ).up()

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from tests.daemon.harness import alive, ends, kill, program, read, tagged, until
+from tests.daemon.harness import children, ends, kill, program, read, tagged, until
 
 QUICK = "every: 200ms, timeout: 300ms"
 
@@ -79,30 +79,25 @@ def test_flapping_below_the_threshold_restarts_nobody_and_is_shown(keepd, port):
     assert one.log("keepd").count("not healthy") == 0
 
 
-def test_a_command_that_checks_is_run_as_the_service_is(either):
-    look = (
-        'env > "$$HOME/env"; pwd -P >> "$$HOME/env"; ps -o sid= -p $$$$ >> "$$HOME/env"; echo $$$$'
-    )
-    one = either(
-        f"""
+def sleeps(one, *seconds):
+    """Return the pids of those `sleep SECONDS` that belong to a service or to its checks."""
+    lines = {pid: read(pid, "cmdline").split("\0") for pid in tagged(one.run_dir)}
+    return [pid for pid, words in lines.items() if words[0] == "sleep" and words[1] in seconds]
+
+
+def test_a_command_that_checks_is_run_as_the_service_is(either, tmp_path):
+    look = 'exec > "$$OUT"; env; pwd -P; ps -o sid= -p $$$$; echo $$$$'
+    one = either(f"""
         services:
           web:
             command: sleep 1000
             cwd: /var
-            env: {{WORD: "one two", HOME: {{home}}}}
-            ready: {{exec: [sh, -c, '{look} >> "$$HOME/env"']}}
-    """.replace("{home}", ".")
-    )
-    one.write(
-        one.config.read_text()
-        .partition("log_dir")[2]
-        .partition("\n")[2]
-        .replace("HOME: .", f"HOME: {one.folder}")
-    )
-    one.up()
-    said = (one.folder / "env").read_text().splitlines()
-    assert "WORD=one two" in said
-    assert f"KEEPD_RUN={one.run_dir}:web/0:1" in said
+            env: {{WORD: "one two", OUT: {tmp_path}/said}}
+            ready: {{exec: [sh, -c, '{look}']}}
+            watchdog: 1h
+    """).up()
+    said = (tmp_path / "said").read_text().splitlines()
+    assert {"WORD=one two", f"KEEPD_RUN={one.run_dir}:web/0:1", "KEEPD_REPLICA=0"} <= {*said}
     assert not [line for line in said if line.startswith(("NOTIFY_SOCKET", "WATCHDOG"))]
     assert said[-3] == "/var"
     assert said[-2].strip() == said[-1]  # it leads a session of its own
@@ -123,15 +118,7 @@ def test_a_command_that_hangs_is_killed_with_all_of_its_session_and_delays_nobod
     text = one.replica("hung/0")["last_exit"]["text"]
     assert text.startswith("not healthy: no answer within 0.1 s (3 times)")
     assert one.replica("well/0")["restarts"] == 0
-    until(
-        lambda: (
-            not any(
-                "sleep\x00100" in read(p, "cmdline")[:9] + ""
-                and read(p, "cmdline").split("\0")[1] != "1000"
-                for p in tagged(one.run_dir)
-            )
-        )
-    )
+    until(lambda: not sleeps(one, "1001", "1002"))
 
 
 def test_f40_what_a_check_leaves_behind_is_ended_and_reaped(either):
@@ -144,17 +131,10 @@ def test_f40_what_a_check_leaves_behind_is_ended_and_reaped(either):
     """).up()
     ran = one.folder / "ran"
     until(lambda: ran.exists() and len(ran.read_text().split()) >= 4)
-    prober = one.titles()["master"]
-    kept = {"1001", "1002"}
-
-    def left():
-        words = [read(pid, "cmdline").split("\0") for pid in tagged(one.run_dir)]
-        return [line for line in words if line[:1] == ["sleep"] and line[1] in kept]
-
-    one.call("stop", {"names": ["web"]})
-    one.becomes("web/0", "STOPPED")
-    until(lambda: not left())
-    assert alive(prober)
+    prober = one.titles()["prober"]
+    until(lambda: len(children(prober)) == 1)  # the zygote; and no zombie
+    until(lambda: not sleeps(one, "1001", "1002"))
+    assert one.replica("web/0")["restarts"] == 0
 
 
 def test_f47_a_check_that_cannot_be_carried_out_says_nothing_against_the_service(keepd):
@@ -213,7 +193,7 @@ def test_f82_a_service_with_a_watchdog_gets_a_socket_of_its_own_and_its_own_pid(
 
 
 def test_a_service_says_how_it_is_that_it_needs_longer_and_that_it_has_had_enough(keepd):
-    longer = json_words("EXTEND_TIMEOUT_USEC=60000000", "STATUS=warming up")
+    longer = ("EXTEND_TIMEOUT_USEC=60000000", "STATUS=warming up")
     one = keepd(f"""
         services:
           slow:
@@ -231,10 +211,6 @@ def test_a_service_says_how_it_is_that_it_needs_longer_and_that_it_has_had_enoug
     assert one.replica("slow/0") | {"uptime": 0} == slow | {"uptime": 0}
 
 
-def json_words(*words):
-    return words
-
-
 def test_s18_only_processes_of_the_run_are_believed(either):
     one = either(f"""
         services:
@@ -247,7 +223,6 @@ def test_s18_only_processes_of_the_run_are_believed(either):
         stranger.connect(f"{one.run_dir}/notify/web/0.1")
         stranger.send(b"READY=1\nSTATUS=lies")
         stranger.send(b"WATCHDOG=trigger")
-    one.call("signal", {"signal": "CONT", "names": ["child"]})
     web = one.replica("web/0")
     assert (web["state"], web["text"]) == ("STARTING", "")
 

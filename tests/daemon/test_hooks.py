@@ -82,7 +82,7 @@ def test_a_hook_that_fails_or_cannot_be_run_or_is_lost_is_told(keepd):
     one.tells("fails: the hook on ready failed: so it is (exited with 4)")
     one.tells("lacks: the hook on ready failed: no such file: './nope'")
     until(lambda: [pid for pid in tagged(one.run_dir) if "1001" in read(pid, "cmdline")])
-    kill(one.titles()["prober"])
+    kill(until(lambda: one.titles().get("prober")))
     one.tells("holds: the hook on ready failed: the prober that ran it was killed")
 
 

@@ -18,7 +18,7 @@ SLEEPER = "services: {web: {command: [sleep, '1000']}}"
 EACH_HELPER = f"""
     services:
       spawned: {{command: [sleep, "1000"]}}
-      prepared: {{command: [sleep, "1000"], cwd: /}}
+      prepared: {{command: [sleep, "1000"], umask: "022"}}
       function: {{python: "functions:wait", cwd: {PROGRAMS}}}
       notifies: {{command: {program("alone")}, ready: {{notify: true}}}}
       asked: {{command: [sleep, "1000"], ready: {{tcp: "127.0.0.1:%d"}}}}
@@ -250,7 +250,7 @@ def test_f82_what_a_service_tells_its_own_socket_is_not_told_to_our_manager(keep
             f"""
             services:
               liar: {{command: {program("liar")}, ready: {{notify: true}}}}
-              plain: {{command: [sh, -c, 'echo "${{NOTIFY_SOCKET-none}}"; sleep 1000'], cwd: /}}
+              plain: {{command: [sh, -c, 'echo "${{NOTIFY_SOCKET-none}}"; sleep 1000'], nice: 0}}
             """.replace("${NOTIFY", "$${NOTIFY"),
             env={**os.environ, "NOTIFY_SOCKET": str(path)},
         ).up()

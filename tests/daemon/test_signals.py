@@ -142,7 +142,7 @@ def test_f24_whoever_is_signalled_while_it_is_born_dies_of_it_and_is_born_again(
         defaults: {backoff: {first: 0s}}
         services:
           spawned: {command: [sleep, "1000"], replicas: 10}
-          prepared: {command: [sleep, "1000"], cwd: /, replicas: 20}
+          prepared: {command: [sleep, "1000"], umask: "022", replicas: 20}
         """
     ).up()
     titles = one.titles()

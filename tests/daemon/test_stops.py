@@ -55,7 +55,7 @@ def test_f23_a_stopped_service_is_stopped(either):
         defaults: {stop: {timeout: 1h}}
         services:
           plain: {command: [sleep, "1000"]}
-          prepared: {command: [sleep, "1000"], cwd: /}
+          prepared: {command: [sleep, "1000"], umask: "022"}
         """
     ).up()
     for name in ("plain", "prepared"):
@@ -139,7 +139,7 @@ def test_f49_words_that_cross_births_and_deaths_make_no_second_instance(either):
           backoff: {{first: 10ms, factor: 1}}
         services:
           web: {{replicas: 2}}
-          prepared: {{cwd: ., replicas: 2}}
+          prepared: {{umask: "022", replicas: 2}}
         """
     ).up()
     turns = [("stop", "start"), ("restart", "restart"), ("start", "stop"), ("restart", "stop")]

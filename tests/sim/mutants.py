@@ -178,6 +178,9 @@ MUTANTS = (
         "one-replica-is-enough",
         ("[condition] == len(self.replicas[name])\n\n", "[condition] > 0\n\n"),
     ),
+    lives("takes-a-pause-for-the-end", ("return vain or not service.wanted", "return True")),
+    lives("waits-for-what-was-stopped", ("return vain or not service.wanted", "return vain")),
+    lives("hopes-for-what-has-failed", ("return not _reaches(service)[", "return False and [")),
     lives("starts-those-beside-it", ("(name in needed and self", "(self")),
     lives("starts-without-what-it-needs", ("name in needed and self", "False and self")),
     lives(

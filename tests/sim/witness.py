@@ -66,6 +66,7 @@ class Witness:
         self.exit_code = 0
         self.ends_by = None
         self.left = None
+        self.hopeless = set()  # services that the core believes to wait in vain
 
     def _dependents(self):
         """Return the replicas that need a service, directly or not, by service."""
@@ -79,6 +80,7 @@ class Witness:
     def command(self, *, start=frozenset(), stop=frozenset(), shutdown=False, patience=None):
         """Note what an operator is about to ask for."""
         now = self.world.now
+        self.hopeless = set()
         self.must_be -= stop
         self.may_be -= stop
         if start and self.shutdown_at is None:
@@ -173,13 +175,13 @@ class Witness:
         return not service.wanted and service.state not in self.rest
 
     def unmet(self, key):
-        found = []
-        for name, condition in self.services[key].spec.depends_on.items():
-            for other in self.supervisor.replicas[name]:
-                if not self._reaches(other, condition):
-                    found.append(name)
-                    break
-        return found
+        """Return the replicas that keep another from starting."""
+        return [
+            other
+            for name, condition in self.services[key].spec.depends_on.items()
+            for other in self.supervisor.replicas[name]
+            if not self._reaches(other, condition)
+        ]
 
     def _reaches(self, key, condition):
         service, state = self.services[key], self.state
@@ -274,6 +276,10 @@ class Witness:
             self.exit_code = 1
             self._shut_down(now)
 
+    def _is_over(self, key):
+        service = self.services[key]
+        return service.state in self.over or (service.state in self.rest and not service.wanted)
+
     def _may_leave(self, code):
         assert self.left is None, "left twice"
         assert self.shutdown_at is not None, "left without a shutdown"
@@ -322,6 +328,7 @@ class Witness:
         if starting < core.budget:
             for key in due:
                 assert self.unmet(key), f"{key} could start, and does not"
+        self._check_hopes(due)
         if self.ends_by is not None and self.left is None:
             assert now <= self.ends_by + EPSILON, "the shutdown takes for ever"
 
@@ -343,6 +350,17 @@ class Witness:
     def _be_patient(self, key):
         if (self._late(key) or 0.0) > LATE - EPSILON:
             self.pasts[key].beat = self.world.now  # nobody was there to hear it
+
+    def _check_hopes(self, due):
+        if not due and not self.hopeless:
+            return
+        before, self.hopeless = self.hopeless, self.supervisor.hopeless()
+        assert before <= self.hopeless, f"{before} need not wait in vain, though nobody asked"
+        for key in due:
+            without = self.unmet(key)
+            if without and all(map(self._is_over, without)):
+                name = self.services[key].spec.name
+                assert name in self.hopeless, f"{key} waits in vain, and is said to have hope"
 
     def heard_time(self, deadline, outputs):
         """Assert that a deadline that was handled does not come at once again."""

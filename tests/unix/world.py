@@ -91,8 +91,9 @@ class World:
 
     def spec(self, kind="spawn", script="exec sleep 1000", **more):
         """Return a service that runs a shell script, born in one of the ways."""
-        cwd = os.getcwd() if kind == "spawn" else "/"
-        spec = ServiceSpec(name="web", command=("sh", "-c", script), env=ENV, cwd=cwd)
+        spec = ServiceSpec(name="web", command=("sh", "-c", script), env=ENV, cwd=os.getcwd())
+        if kind == "set-up":
+            spec = replace(spec, umask="022")
         if kind == "function":
             spec = replace(spec, command=(), python="callee:shell", args=(script,))
         return replace(spec, **more)

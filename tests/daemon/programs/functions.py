@@ -12,3 +12,8 @@ def wait():
 
 def say(*words):
     print(*words)
+
+
+def tell_environment():
+    print(*(f"{name}={value}" for name, value in sorted(os.environ.items())), sep="\n")
+    print("end")
