@@ -119,15 +119,6 @@ def listens(spec: ServiceSpec) -> bool:
     return spec.watchdog is not None or (spec.ready is not None and spec.ready.notify)
 
 
-def belongs(run: Run, pid: int) -> bool:
-    """Return whether a living process is one of the run: by its descent, its session, its group."""
-    if run.pid <= 0 or pid <= 0:
-        return False
-    if pid == run.pid or kin.descends(pid, run.pid):
-        return True
-    return run.group is not None and pid in run.group.everybody()
-
-
 def argv(spec: ServiceSpec) -> tuple[str, ...]:
     """Return the command; that of a shell is one line."""
     return ("/bin/sh", "-c", " ".join(spec.command)) if spec.shell else spec.command

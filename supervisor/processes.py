@@ -15,20 +15,18 @@ import stat
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from supervisor import ears
 from supervisor.births import (
     Births,
     Place,
     Run,
     Streams,
-    belongs,
     command_order,
     passable_folder,
     tag,
 )
 from supervisor.core.events import (
     Action,
-    Ailed,
-    Beat,
     BecameReady,
     Exited,
     Gone,
@@ -38,7 +36,6 @@ from supervisor.core.events import (
     Spawned,
     SpawnFailed,
     Terminate,
-    TimeAsked,
 )
 from supervisor.core.service import Service
 from supervisor.core.spec import ServiceSpec
@@ -220,20 +217,8 @@ class Processes:
 
     def heard(self, run: Run) -> None:
         """Take what a run says on its notify socket."""
-        said = [words for pid, words in run.ear.take() if belongs(run, pid)] if run.ear else []
-        for words in said:
-            if words.status is not None:
-                run.status = words.status
-            if words.ready and not run.ready:
-                run.ready = True
-                if run.spawned:
-                    self._report(run.id, BecameReady(run.number))
-            if words.more_time is not None:
-                self._report(run.id, TimeAsked(run.number, words.more_time))
-        if any(words.beat for words in said):  # one of many that came at once
-            self._report(run.id, Beat(run.number))
-        if any(words.trigger for words in said):
-            self._report(run.id, Ailed(run.number, "it said so itself"))
+        for report in ears.news(run):
+            self._report(run.id, report)
 
     # ---- death ----------------------------------------------------------------------------------
 
