@@ -46,6 +46,7 @@ class Anchor:
     nofile: int  # the soft descriptor limit that children get back
     wake: signals.SignalPipe
     foreign: frozenset[int]  # children that whoever became us by exec had already
+    hangs_up: bool = False  # SIGHUP means that the terminal is gone, and with it who watched it
     master: Helper = field(default_factory=Helper)
     writer: Helper = field(default_factory=Helper)
     follower: Helper = field(default_factory=Helper)
@@ -62,6 +63,7 @@ def run(launch: Launch) -> int:
     wake = signals.SignalPipe()
     wake.listens([signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD])
     anchor = Anchor(launch, limits.raise_nofile(), wake, frozenset(process.children()))
+    anchor.hangs_up = launch.foreground and process.has_terminal()
     gc.collect()
     gc.freeze()  # what is forked from here on shares these pages for good
     gc.enable()
@@ -184,9 +186,8 @@ def _hear(anchor: Anchor) -> None:
 
 
 def _forward(anchor: Anchor, number: int) -> None:
-    hung_up = number == signal.SIGHUP and anchor.launch.foreground
-    if hung_up:
-        number = signal.SIGTERM  # the terminal is gone, and with it whoever could stop us
+    if number == signal.SIGHUP and anchor.hangs_up:
+        number = signal.SIGTERM  # nobody is left who could stop us
     if number != signal.SIGHUP:
         anchor.stopping = True
     if anchor.master.pid:

@@ -75,7 +75,7 @@ class Commands:
         loop = asyncio.get_running_loop()
         loop.remove_reader(command.read)
         os.close(command.read)
-        if not command.over.cancel():
+        if not command.over.cancel() and not command.over.cancelled():
             command.over.exception()  # nobody may have waited for it
         if command.birth is not None:
             command.birth.give_up()

@@ -14,7 +14,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 from supervisor.core.service import AT_REST, Cause, Service, State
-from supervisor.core.spec import On
 from supervisor.probes import Order, Probes
 from supervisor.records import record
 
@@ -82,9 +81,9 @@ class Hooks:
 
     def changed(self, key: str, before: str, after: str) -> None:
         """Hear that a replica has come into another state."""
-        service = self._desk.services[key]
-        on = service.spec.on
-        if on is None:
+        service = self._desk.services.get(key)
+        on = service.spec.on if service else None
+        if service is None or on is None:
             return
         for event in events(service, before, after):
             if getattr(on, event) is not None:
@@ -132,10 +131,10 @@ class Hooks:
             done()
 
     def _begin(self, kind: Kind, waiting: Waiting, now: float) -> None:
-        service = self._desk.services[waiting.key]
-        on = service.spec.on
-        command = getattr(on, kind[1]) if isinstance(on, On) else None
-        if on is None or command is None:
+        service = self._desk.services.get(waiting.key)
+        on = service.spec.on if service else None
+        command = getattr(on, kind[1]) if on else None
+        if service is None or on is None or command is None:  # not in the list any more
             return
         self._cool[kind] = now + on.cooldown
         self._number += 1

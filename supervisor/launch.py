@@ -11,7 +11,7 @@ import fcntl
 import os
 
 from supervisor.records import record
-from supervisor.unix.private import make_private, open_private, write_private
+from supervisor.unix.private import make_private, open_private, write_beside, write_private
 
 
 @record(frozen=True)
@@ -26,6 +26,7 @@ class Launch:
     names: tuple[str, ...] = ()  # patterns of what to start first; empty: everything
     foreground: bool = True  # False: detached; nobody watches a terminal, a hang-up ends nothing
     colour: bool = False  # the terminal shows colours
+    given_dir: str | None = None  # run_dir, where it was not the config that named it
 
 
 class Taken(Exception):  # noqa: N818 (it names what is the case)
@@ -71,6 +72,26 @@ def apply(run_dir: str, plan: str) -> None:
         write_private(folder, "applied.json", plan.encode("ascii"))
     finally:
         os.close(folder)
+
+
+def prepare(run_dir: str, plan: bytes) -> None:
+    """Write a plan beside the one in force, as slowly as the disk likes. Raises OSError."""
+    folder = open_private(run_dir)
+    try:
+        write_beside(folder, "applied.json", plan)
+    finally:
+        os.close(folder)
+
+
+def commit(run_dir: str) -> None:
+    """Make the plan that was prepared the one in force: one rename. Raises OSError."""
+    os.rename(f"{run_dir}/applied.json.new", f"{run_dir}/applied.json")
+
+
+def discard(run_dir: str) -> None:
+    """Forget the plan that was prepared, if there is one."""
+    with contextlib.suppress(OSError):
+        os.unlink(f"{run_dir}/applied.json.new")
 
 
 def _pid(lock: int) -> int | None:

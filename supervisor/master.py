@@ -27,11 +27,13 @@ from supervisor.core import snapshot, words
 from supervisor.core.events import (
     Changed,
     Do,
+    Forgot,
     Heard,
     Input,
     Kill,
     Leave,
     Output,
+    PlanWanted,
     Report,
     ShutdownWanted,
     Spawned,
@@ -45,6 +47,7 @@ from supervisor.logs.relay import LogRelay
 from supervisor.processes import Place, Processes, sweep_leftovers
 from supervisor.readiness import Readiness
 from supervisor.records import record
+from supervisor.reloads import Asked, Reloads
 from supervisor.unix import process, rights, signals
 from supervisor.unix.poller import Poller
 from supervisor.verbs import Desk, Verbs, match
@@ -114,20 +117,18 @@ class Master:
         self.poller.watch(anchored.fd, self._hear_anchor)
         self.supervisor = Supervisor(self.plan.services, seed=os.getpid())
         self.managed = "NOTIFY_SOCKET" in os.environ  # by systemd
-        if not self.managed:  # nobody ends us after TimeoutStopSec
-            limit = max(self.supervisor.shutdown_limit, self.supervisor.longest_stop())
-            self.supervisor.shutdown_limit = limit
-        self.relay = LogRelay(self.poller, launch.run_dir, launch.log_dir, self._trouble)
+        self._allow_for_stops()
+        self.relay = LogRelay(self.poller, launch.run_dir, launch.log_dir, self.say)
         place = Place(launch.run_dir, launch.project, launch.folder, anchored.nofile)
         self.processes = Processes(self.poller, self._report, self.relay, place)
         services, order = self.supervisor.services, self.processes.order
         self.readiness = Readiness(self.poller, self.relay, services, self._report, order)
         self.hooks = hooks.Hooks(
             self.readiness.probes,
-            hooks.Desk(
-                services, self._described, self.processes.hook_order, self._trouble, self.now
-            ),
+            hooks.Desk(services, self._described, self.processes.hook_order, self.say, self.now),
         )
+        self.reloads = Reloads(self.poller, self)
+        self.processes.spared = self.reloads.pids
         self.interrupts = 0
         self.stumbled_at = 0.0
         self.changed = False  # a state, since systemd was told of them
@@ -150,19 +151,21 @@ class Master:
             handle=self.handle,
             status=self.status,
             signal=self.processes.signal,
+            reload=self.reloads.ask,
+            config=self.plan.config,
             now=self.now,
             log_dir=self.launch.log_dir,
             anchor_pid=self.anchor_pid,
         )
         self.verbs = Verbs(desk)
         path = f"{self.launch.run_dir}/control.sock"
-        self.server = Server(self.poller, path, self.verbs.table(), self._trouble)
+        self.server = Server(self.poller, path, self.verbs.table(), self.say)
         self.relay.say(f"keepd {__version__} is up (pid {self.anchor_pid}, {self.plan.config})")
         if anchored.stopping:
             self.handle(ShutdownWanted())
         else:
             self.handle(StartWanted(match(self.supervisor.replicas, list(self.launch.names))))
-        self._notify("READY=1")
+        self.notify("READY=1")
 
     def stumbled(self, why: str) -> None:
         """Tell of a turn that went wrong; one that goes wrong again at once is slowed down."""
@@ -195,6 +198,7 @@ class Master:
             self._drain()
         self.verbs.look()
         self.hooks.look()
+        self.reloads.look()
         if self.changed and self.managed:
             self._notify_status()
         if self.leaving is not None and now >= self.leaving[0]:
@@ -203,10 +207,24 @@ class Master:
     def handle(self, event: Input, now: float | None = None) -> None:
         """Tell the core, and carry out what it answers."""
         if isinstance(event, ShutdownWanted):
-            self._notify("STOPPING=1")  # the anchor hears it too: no next master starts anything
+            self.notify("STOPPING=1")  # the anchor hears it too: no next master starts anything
         outputs = self.supervisor.handle(event, self.now() if now is None else now)
         for output in sorted(outputs, key=_is_word):  # who reads our words must not delay a birth
             self._carry_out(output)
+
+    def switch(self, plan: plans.Plan) -> None:
+        """Have this plan from now on, and touch only what it changes."""
+        self.plan = plan
+        self.handle(PlanWanted(plan.services))
+        for key, service in self.supervisor.services.items():
+            self.relay.change(key, service.spec.log)
+        self._allow_for_stops()
+        self.changed = True
+
+    def _allow_for_stops(self) -> None:
+        if not self.managed:  # nobody ends us after TimeoutStopSec
+            limit = max(self.supervisor.shutdown_limit, self.supervisor.longest_stop())
+            self.supervisor.shutdown_limit = limit
 
     def status(self, ids: Iterable[str]) -> dict[str, Any]:
         """Return the status object for the replicas."""
@@ -238,6 +256,7 @@ class Master:
     def close(self) -> None:
         """Let go of everything, so that whoever waits for our end hears it."""
         self.server.close()
+        self.reloads.close()
         self.readiness.close()
         self.processes.close()
         self.relay.close()
@@ -245,8 +264,9 @@ class Master:
 
     def _patience(self) -> float:
         times = [self._next_sweep(), *(self.leaving or ())[:1]]
-        others = [each.next_deadline() for each in (self.supervisor, self.verbs, self.hooks)]
-        times.extend(deadline for deadline in others if deadline is not None)
+        others = (self.supervisor, self.verbs, self.reloads, self.hooks)
+        deadlines = [other.next_deadline() for other in others]
+        times.extend(deadline for deadline in deadlines if deadline is not None)
         return 0.0 if self.reports else max(0.0, min(times) - self.now())
 
     def _next_sweep(self) -> float:
@@ -267,33 +287,41 @@ class Master:
                 self.processes.perform(key, self.supervisor.services[key].spec, action)
             case Changed(key, before, after):
                 self._tell(key, before, after)
+            case Forgot(key, how):
+                self.readiness.forget(key)
+                self.processes.forget(key)
+                self.say(f"{key} is removed ({how})")
             case Leave(code):
                 self.leaving = (self.now() + DRAIN, code)
+                self.reloads.close()
                 self.hooks.finish(lambda: self._clear_up(code))
 
     def _clear_up(self, code: int) -> None:
         self.readiness.close()
         with contextlib.suppress(OSError):  # out of descriptors, say; they were asked
             self.processes.kill_strangers()
-        self.relay.say(f"keepd leaves with exit code {code}")
+        self.say(f"keepd leaves with exit code {code}")
         self.relay.finish(lambda: self._left(code))
 
     def _left(self, code: int) -> None:
         self.code = code
 
     def _tell(self, key: str, before: str, after: str) -> None:
-        service = self.supervisor.services[key]
+        self.changed = True
+        service = self.supervisor.services.get(key)
+        if service is None:  # it is forgotten, which is told
+            return
         self.readiness.changed(key, after)
         line = words.changed_words(service, before, after, self.processes.pid(key))
         if line:
-            self.relay.say(line)
+            self.say(line)
         self.hooks.changed(key, before, after)
-        self.changed = True
 
     def _report(self, key: str, report: Report) -> None:
         self.reports.append((key, report))
 
-    def _trouble(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Tell it to keepd's own log."""
         self.relay.say(text)
 
     def _hear_signals(self, _mask: int) -> None:
@@ -302,7 +330,7 @@ class Master:
                 case signal.SIGCHLD:
                     self.processes.child_died()
                 case signal.SIGHUP:
-                    self.relay.say("SIGHUP changes nothing: this version cannot reload its config")
+                    self.reloads.ask(Asked())
                 case _:
                     self._interrupt()
 
@@ -331,9 +359,10 @@ class Master:
         self.changed, text = False, f"STATUS={ready} of {len(wanted)} ready"
         if text != self.told:
             self.told = text
-            self._notify(text)
+            self.notify(text)
 
-    def _notify(self, text: str) -> None:
+    def notify(self, text: str) -> None:
+        """Tell it to systemd, if that is who has started us."""
         rights.send(self.anchor, text)  # only news for systemd: what is lost is told again
 
 

@@ -76,7 +76,8 @@ class Processes:
         self._by_pid: dict[int, Run] = {}
         self._ended: dict[str, Run] = {}  # the leader is dead, the run not over yet
         self._births = Births(poller, place, self)
-        self._sweeper = Sweeper(self._by_pid, self._births.helpers)
+        self.spared: Callable[[], set[int]] = set  # children that others have, and reap
+        self._sweeper = Sweeper(self._by_pid, lambda: self._births.helpers() | self.spared())
         self._settling = False
         self._reaping = False
         process.keep_private()
@@ -125,6 +126,11 @@ class Processes:
         """Return what the service says of itself (STATUS= of sd_notify), or nothing."""
         run = self._runs.get(id)
         return run.status if run is not None else ""
+
+    def forget(self, id: str) -> None:  # noqa: A002
+        """Let go of what is kept from run to run: the replica will not be seen again."""
+        if self.place.tree is not None and id not in self._runs:
+            self.place.tree.group(id).remove()
 
     def strangers(self) -> list[int]:
         """Return children of ours that can be attributed to no run: descendants that hid."""

@@ -46,9 +46,9 @@ class Readiness:
 
     def born(self, key: str, run: int) -> None:
         """Ask from now on whether the run is ready, if it is to be asked and can be."""
-        service = self._services[key]
-        ready = service.spec.ready
-        if ready is None or ready.notify or ready.after is not None:
+        service = self._services.get(key)
+        ready = service.spec.ready if service else None
+        if service is None or ready is None or ready.notify or ready.after is not None:
             return
         if service.run != run or service.state is not State.STARTING or not service.born:
             return
@@ -77,6 +77,11 @@ class Readiness:
         """Try again what could not be tried."""
         self.probes.again()
 
+    def forget(self, key: str) -> None:
+        """Hear that there is no such replica any more."""
+        self.probes.forget(key)
+        self._notes.pop(key, None)
+
     def close(self) -> None:
         """Ask nobody any more."""
         self.probes.close()
@@ -93,8 +98,8 @@ class Readiness:
         self._report(key, CheckPassed(run) if why is None else CheckFailed(run, why))
 
     def _noted(self, key: str, run: int, text: str) -> None:
-        service = self._services[key]
-        if service.run != run:
+        service = self._services.get(key)
+        if service is None or service.run != run:
             return
         if service.state is State.RUNNING:
             text = f"its health cannot be checked: {text}"

@@ -15,6 +15,7 @@ from supervisor.core.events import Input, RestartWanted, ShutdownWanted, StartWa
 from supervisor.core.service import Service, State
 from supervisor.core.supervisor import Supervisor
 from supervisor.records import record
+from supervisor.reloads import Asked
 from supervisor.unix import signals
 
 Params = dict[str, Any]
@@ -49,7 +50,9 @@ class Desk:
     status: Callable[[Iterable[str]], dict[str, Any]]
     signal: Callable[[str, int], bool]
     now: Callable[[], float]
+    reload: Callable[[Asked], None]
     log_dir: str
+    config: str
     anchor_pid: int
 
 
@@ -71,6 +74,7 @@ class Verbs:
             "signal": self.signal,
             "wait": self.wait,
             "down": self.down,
+            "reload": self.reload,
             "logs": self.logs,
             "version": self.version,
         }
@@ -143,7 +147,16 @@ class Verbs:
 
     def version(self, _params: Params, reply: Reply) -> None:
         """Tell who answers."""
-        reply.result({"version": __version__, "protocol": 1})
+        version = {"version": __version__, "protocol": 1}
+        reply.result(version | {"config": self.desk.config})
+
+    def reload(self, params: Params, reply: Reply) -> None:
+        """Read the config again, and answer when what it changes has begun, or would."""
+        variables = params.get("variables")
+        if variables is not None and not _is_environment(variables):
+            raise BadParams("bad-params", "cannot reload: variables is an object of strings")
+        dry, yes = params.get("dry_run") is True, params.get("yes") is True
+        self.desk.reload(Asked(reply, variables, dry, yes))
 
     def look(self) -> None:
         """Answer whoever need not wait any longer."""
@@ -155,10 +168,16 @@ class Verbs:
         return min((w.deadline for w in self.waiters if w.deadline is not None), default=None)
 
     def _settled(self, waiter: Waiter) -> bool:
-        services = [self.desk.supervisor.services[key] for key in waiter.ids]
-        missing = [s for s in services if not _reached(s, waiter.goal)]
         if waiter.reply.closed:
             return True
+        known = self.desk.supervisor.services
+        gone = [key for key in waiter.ids if key not in known]
+        if gone and waiter.goal != "stopped":
+            text = f"cannot become {waiter.goal}: {', '.join(gone)}: removed by a reload"
+            waiter.reply.error("failed", text, replicas=gone)
+            return True
+        services = [known[key] for key in waiter.ids if key in known]
+        missing = [s for s in services if not _reached(s, waiter.goal)]
         if not missing:
             waiter.reply.result({"replicas": list(waiter.ids)})
             return True
@@ -252,6 +271,11 @@ def _signal_number(name: object) -> int:
         return signals.number(str(name))
     except ValueError as error:
         raise BadParams("bad-params", f"cannot send it: {error}") from None
+
+
+def _is_environment(thing: object) -> bool:
+    pairs = thing.items() if isinstance(thing, dict) else [(None, None)]
+    return all(isinstance(key, str) and isinstance(value, str) for key, value in pairs)
 
 
 def _guarded(word: Callable[[Params, Reply], None]) -> Callable[[Params, Reply], None]:

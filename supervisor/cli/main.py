@@ -31,6 +31,8 @@ WORDS = {
     "start": ("words", "start services, and wait until they are ready"),
     "stop": ("words", "stop services, and wait until nothing of them is left"),
     "restart": ("words", "stop services and start them again"),
+    "reload": ("reload", "read the config again, and touch only what has changed"),
+    "plan": ("reload", "show what a reload would change, and why"),
     "signal": ("words", "send a signal to services"),
     "logs": ("logs", "show what services printed; -f goes on"),
     "wait": ("words", "wait until services are ready, stopped or completed"),

@@ -14,6 +14,7 @@ NO_SERVICE = 4
 TIMED_OUT = 5
 
 _CODES = {"no-such-service": NO_SERVICE, "timeout": TIMED_OUT, "bad-params": USAGE}
+_CODES |= {"bad-config": USAGE, "needs-yes": USAGE}
 
 
 class Failure(Exception):  # noqa: N818 (said to people as it is)

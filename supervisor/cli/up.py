@@ -74,6 +74,7 @@ def _prepared(options: Namespace) -> launch.Launch:
     except OSError as error:
         raise _unusable(whole.run_dir, error) from None
     _make_log_dir(whole.log_dir)
+    named = options.runtime_dir or os.environ.get("KEEPD_RUNTIME_DIR")
     return launch.Launch(
         run_dir=whole.run_dir,
         log_dir=whole.log_dir,
@@ -83,6 +84,7 @@ def _prepared(options: Namespace) -> launch.Launch:
         names=tuple(options.names),
         foreground=not options.detach,
         colour=show.coloured(sys.stdout),
+        given_dir=whole.run_dir if named else None,
     )
 
 

@@ -7,6 +7,7 @@ module must stay light and free of third parties, for it is used on both sides o
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Sequence
 
 from supervisor.records import asdict, record
@@ -51,6 +52,7 @@ class Faults:
         self._found: dict[tuple[Mark, str], Fault] = {}
         self._files: dict[str, int] = {}
         self._guesses = _GUESSES
+        self._stamps: dict[str, tuple[int, ...]] = {}
 
     def __bool__(self) -> bool:
         """Return whether there is any."""
@@ -59,6 +61,24 @@ class Faults:
     def file(self, name: str) -> None:
         """Note a file that is about to be read: faults are told in this order."""
         self._files.setdefault(name, len(self._files))
+
+    def stamp(self, name: str, found: os.stat_result) -> None:
+        """Note which file has been opened, and in what state: before it is read."""
+        self._stamps[name] = _stamp(found)
+
+    def changed(self) -> str | None:
+        """Return a file that is not any more what it was when it was opened."""
+        for name, stamp in self._stamps.items():
+            try:
+                if _stamp(os.stat(name)) != stamp:
+                    return name
+            except OSError:  # it was there
+                return name
+        return None
+
+    def newest(self) -> float:
+        """Return when the file was changed that was changed last, in seconds since 1970."""
+        return max((stamp[-1] for stamp in self._stamps.values()), default=0) / 1e9
 
     def add(self, at: Mark, key: str, message: str, suggestion: str | None = None) -> None:
         """Note one fault."""
@@ -87,6 +107,10 @@ class Faults:
                 key=lambda fault: (self._files.get(fault.file, last), fault.line, fault.column),
             )
         )
+
+
+def _stamp(found: os.stat_result) -> tuple[int, ...]:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def meant(word: str) -> str:

@@ -35,6 +35,8 @@ class Overrides:
     runtime_dir: str | None = None  # --runtime-dir; relative to the working directory
     environ: Mapping[str, str] = field(default_factory=as_given)
     uid: int = field(default_factory=os.geteuid)
+    variables: Mapping[str, str] | None = None  # what ${VAR} means; None: as in `environ`
+    quiet: float = 0.0  # seconds since the last change of a file, before it is believed
 
 
 @record(frozen=True)

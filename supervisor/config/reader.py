@@ -65,6 +65,40 @@ def locate_apart(
     return answer if isinstance(answer, tuple) else Places(**json.loads(answer))
 
 
+def serve(
+    out: int, path: str, overrides: Overrides, keep: Callable[[bytes], None] | None = None
+) -> int:
+    """Be the reader, in a process that somebody has forked who cannot wait; return the exit code.
+
+    What is written into `out` is for `understood`. A plan is given to `keep` first; an OSError of
+    that is told as a fault.
+    """
+    limits = Limits()
+    _limit(limits)
+    try:
+        data = _answer("plan", path, overrides)
+        if data[:1] == _PLAN and keep is not None:
+            data = _kept(data, keep)
+        _write(out, data)
+    except MemoryError:
+        return os.EX_UNAVAILABLE
+    return os.EX_OK
+
+
+def _kept(data: bytes, keep: Callable[[bytes], None]) -> bytes:
+    try:
+        keep(data[1:])
+    except OSError as error:
+        what = f"cannot write the plan: {error.strerror or error}"
+        return _FAULTS + _json([asdict(Fault(error.filename or "", 0, 0, "", what))])
+    return data
+
+
+def late(path: str, limits: Limits = Limits()) -> tuple[Fault, ...]:
+    """Return what is told of a child that has not answered in time."""
+    return _fault(path, f"took longer than {limits.seconds:g} s")
+
+
 def schema_apart(limits: Limits = Limits()) -> str:
     """Return the JSON Schema of a config file, as JSON; RuntimeError if the child dies."""
     answer = _ask("schema", "", Overrides(), limits)
@@ -113,18 +147,20 @@ def _asked(
             meanwhile()
         data = _received(ours, deadline)
         if not _ended(pidfd, deadline if data is not None else 0):
-            return _fault(path, f"took longer than {limits.seconds:g} s")
+            return late(path, limits)
         status = os.waitpid(pid, 0)[1]
         pid = 0
     finally:
         os.close(ours)
         _end(pid, pidfd)
     if data is None:
-        return _fault(path, f"took longer than {limits.seconds:g} s")
-    return _understood(path, data, os.waitstatus_to_exitcode(status), limits)
+        return late(path, limits)
+    return understood(path, data, os.waitstatus_to_exitcode(status), limits)
 
 
-def _understood(path: str, data: bytes, code: int, limits: Limits) -> bytes | tuple[Fault, ...]:
+def understood(
+    path: str, data: bytes, code: int, limits: Limits = Limits()
+) -> bytes | tuple[Fault, ...]:
     """Return what a child has said that ended with `code`."""
     if code == -signal.SIGXCPU:
         return _fault(path, f"took longer than {limits.seconds:g} s of CPU")
@@ -186,9 +222,7 @@ def _child(out: int, limits: Limits, answer: Callable[[], bytes]) -> None:
             signal.signal(signum, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         _limit(limits)
-        data = memoryview(answer())
-        while data:
-            data = data[os.write(out, data) :]
+        _write(out, answer())
         code = os.EX_OK
     except MemoryError:
         code = os.EX_UNAVAILABLE
@@ -196,6 +230,12 @@ def _child(out: int, limits: Limits, answer: Callable[[], bytes]) -> None:
         if code == os.EX_SOFTWARE:
             sys.excepthook(*sys.exc_info())
         os._exit(code)
+
+
+def _write(out: int, data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[os.write(out, rest) :]
 
 
 def _limit(limits: Limits) -> None:

@@ -31,14 +31,14 @@ class Resolver:
     """Fills in drafts with the environment of the caller, and with what it may do."""
 
     def __init__(self, caller: Overrides, faults: Faults) -> None:
-        self._environ = caller.environ
+        self._variables = caller.environ if caller.variables is None else caller.variables
         self._environments = Environments(caller.environ, faults)
         self._users = Users(caller.uid, faults)
         self._faults = faults
 
     def replicas(self, draft: Draft) -> tuple[ServiceSpec, ...]:
         """Return the specs of all replicas of a service; faults are told, and the rest is made."""
-        template = Template(self._environ, self._faults)
+        template = Template(self._variables, self._faults)
         who = self._users.of(draft.spec)
         specs = [self._spec(draft, template, who)]
         if not template.replica_told:

@@ -5,6 +5,8 @@ Whatever keeps a file from being read is a fault at the place that named the fil
 
 from __future__ import annotations
 
+import os
+
 from . import loader
 from .faults import Faults, Mark
 from .nodes import Mapping, told
@@ -15,6 +17,7 @@ def content(path: str, at: Mark, faults: Faults, encoding_errors: str = "strict"
     bounds = loader.Bounds()
     try:
         with open(path, "rb") as file:
+            faults.stamp(path, os.fstat(file.fileno()))
             data = file.read(bounds.size + 1)
     except (OSError, ValueError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or str(error)

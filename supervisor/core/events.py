@@ -7,7 +7,11 @@ Of each run exactly one last word is told: SpawnFailed or Gone.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from supervisor.records import record
+
+from .spec import ServiceSpec
 
 
 @record(frozen=True)
@@ -188,6 +192,13 @@ class ShutdownWanted:
 
 
 @record(frozen=True)
+class PlanWanted:
+    """The operator wants these services and no others; what is equal is not to be touched."""
+
+    specs: Mapping[str, Sequence[ServiceSpec]]  # of each service one per replica
+
+
+@record(frozen=True)
 class Heard:
     """News of one replica."""
 
@@ -200,7 +211,8 @@ class TimePassed:
     """The clock has moved: whatever is due is done."""
 
 
-Input = StartWanted | RestartWanted | StopWanted | ShutdownWanted | Heard | TimePassed
+Wanted = StartWanted | RestartWanted | StopWanted | ShutdownWanted | PlanWanted
+Input = Wanted | Heard | TimePassed
 
 
 @record(frozen=True)
@@ -221,10 +233,18 @@ class Changed:
 
 
 @record(frozen=True)
+class Forgot:
+    """The replica is not in the list any more, and nothing of it is left: this is its last word."""
+
+    id: str
+    how: str  # it ended: "exited with 0 after 3 s"
+
+
+@record(frozen=True)
 class Leave:
     """Nothing is left to do: keepd ends with this exit code."""
 
     code: int
 
 
-Output = Do | Changed | Leave
+Output = Do | Changed | Forgot | Leave

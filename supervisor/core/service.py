@@ -234,7 +234,7 @@ def _finish(service: Service, code: int | None, reason: str, now: float) -> None
     service.last = Ended(code, reason, now, lived)
     if not service.wanted:
         _enter(service, State.STOPPED, now)
-    elif service.cause is Cause.ASKED:
+    elif service.cause is Cause.ASKED or service.next:
         service.due = True
         _enter(service, State.STOPPED, now)
     elif code == 0 and service.cause is Cause.ENDED and service.spec.restart is not Restart.ALWAYS:
@@ -242,6 +242,7 @@ def _finish(service: Service, code: int | None, reason: str, now: float) -> None
         _enter(service, State.EXITED, now)
     else:
         _fail(service, now)
+    service.spec, service.next = service.next or service.spec, None
 
 
 def _forgive(service: Service, now: float) -> None:

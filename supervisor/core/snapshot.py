@@ -11,8 +11,9 @@ from typing import Any
 
 from supervisor.records import record
 
+from .roster import stays_away
 from .service import Ended, Service, State
-from .supervisor import Supervisor, stays_away
+from .supervisor import Supervisor
 from .words import ended_words, signal_name, span
 
 
@@ -101,8 +102,8 @@ def _awaited(supervisor: Supervisor, service: Service, names: list[str]) -> list
 
 def _text(service: Service, waiting: list[str], facts: Facts, now: float) -> str:
     """Return what a person wants to know of the replica beside its state."""
-    if waiting:
-        return f"waits for {', '.join(waiting)}"
+    if waiting or service.removed:
+        return f"waits for {', '.join(waiting)}" if waiting else "removed from the list"
     last = service.last
     how = f"{ended_words(last)}, {span(now - last.at)} ago" if last else ""
     match service.state:

@@ -2,8 +2,9 @@
 
 Options are fields with defaults, and are listed nowhere else: the schema, its messages and
 etc/reference.yaml are derived from these classes. A field's `help` is its one line in the
-reference; a field without one is no key, but follows from others. Durations are floats in seconds,
-sizes are bytes.
+reference; a field without one is no key, but follows from others. `live` is said of those that a
+process which runs need not be restarted for, `early` of those that mean nothing any more once the
+list is read (see plan.py). Durations are floats in seconds, sizes are bytes.
 """
 
 from __future__ import annotations
@@ -113,8 +114,12 @@ class Ready:
         metadata={"help": "this command, run as the service is, exits with 0; it has 10s"},
     )
     after: Seconds | None = field(default=None, metadata={"help": "it has lived for so long"})
-    timeout: Seconds = field(default=30.0, metadata={"help": "not ready by then is a failed start"})
-    every: Seconds = field(default=0.25, metadata={"help": "the pause between two tries"})
+    timeout: Seconds = field(
+        default=30.0, metadata={"help": "not ready by then is a failed start", "live": True}
+    )
+    every: Seconds = field(
+        default=0.25, metadata={"help": "the pause between two tries", "live": True}
+    )
 
 
 @record(frozen=True)
@@ -174,16 +179,20 @@ class Log:
 
     to: LogTo = field(default=LogTo.FILE, metadata={"help": "file | none"})
     format: LogFormat = field(
-        default=LogFormat.TEXT, metadata={"help": "text: RFC 3339 UTC time first; raw: as it came"}
+        default=LogFormat.TEXT,
+        metadata={"help": "text: RFC 3339 UTC time first; raw: as it came", "live": True},
     )
     max_size: Size = field(
-        default=50_000_000, metadata={"help": "a file is rotated before it exceeds this"}
+        default=50_000_000,
+        metadata={"help": "a file is rotated before it exceeds this", "live": True},
     )
     max_files: int = field(
-        default=10, metadata={"help": "files kept of one replica, the current one included"}
+        default=10,
+        metadata={"help": "files kept of one replica, the current one included", "live": True},
     )
     max_line: Size = field(
-        default=65_536, metadata={"help": "a longer line is written in pieces with a mark"}
+        default=65_536,
+        metadata={"help": "a longer line is written in pieces with a mark", "live": True},
     )
 
 
@@ -224,13 +233,17 @@ class ServiceSpec:
     interpreter: str | None = field(
         default=None, metadata={"help": "the Python that runs it (default: keepd's own)"}
     )
-    replicas: int = field(default=1, metadata={"help": "so many copies; each knows its ${replica}"})
+    replicas: int = field(
+        default=1, metadata={"help": "so many copies; each knows its ${replica}", "early": True}
+    )
     env: Mapping[str, str] = field(
         default_factory=dict, metadata={"help": "environment; ${VAR}, ${VAR:-default}, $$ is $"}
     )
-    env_file: tuple[str, ...] = field(default=(), metadata={"help": "files of NAME=value lines"})
+    env_file: tuple[str, ...] = field(
+        default=(), metadata={"help": "files of NAME=value lines", "early": True}
+    )
     inherit_env: tuple[str, ...] | str = field(
-        default=(), metadata={"help": "names taken over beside the safe few; or all"}
+        default=(), metadata={"help": "names taken over beside the safe few; or all", "early": True}
     )
     cwd: str = field(
         default=".", metadata={"help": "working directory, from the config file's folder"}
@@ -255,7 +268,7 @@ class ServiceSpec:
     )
     depends_on: Mapping[str, Condition] = field(
         default_factory=dict,
-        metadata={"help": "service: started | ready | completed; a list means ready"},
+        metadata={"help": "service: started | ready | completed; a list means ready", "live": True},
     )
     ready: Ready | None = field(
         default=None, metadata={"help": "when it counts as ready (default: at exec)"}
@@ -267,16 +280,18 @@ class ServiceSpec:
         default=None, metadata={"help": "WATCHDOG=1 to NOTIFY_SOCKET within it, or it is restarted"}
     )
     restart: Restart = field(
-        default=Restart.ALWAYS, metadata={"help": "always | on-failure | never"}
+        default=Restart.ALWAYS, metadata={"help": "always | on-failure | never", "live": True}
     )
     backoff: Backoff = field(
-        default_factory=Backoff, metadata={"help": "the pauses between restarts"}
+        default_factory=Backoff, metadata={"help": "the pauses between restarts", "live": True}
     )
     start_limit: StartLimit | None = field(
-        default=None, metadata={"help": "when to give up (default: never)"}
+        default=None, metadata={"help": "when to give up (default: never)", "live": True}
     )
-    stop: Stop = field(default_factory=Stop, metadata={"help": "how it is stopped"})
-    on: On | None = field(default=None, metadata={"help": "commands run after events"})
+    stop: Stop = field(default_factory=Stop, metadata={"help": "how it is stopped", "live": True})
+    on: On | None = field(
+        default=None, metadata={"help": "commands run after events", "live": True}
+    )
     log: Log = field(default_factory=Log, metadata={"help": "what becomes of its output"})
 
     @property

@@ -49,8 +49,10 @@ class Service:
     """One replica: what it should be, and what it is."""
 
     id: str
-    spec: ServiceSpec
+    spec: ServiceSpec  # of the run there is, else of the next one
     seed: int = 0
+    next: ServiceSpec | None = None  # of the next run, where the present one is to end for it
+    removed: bool = False  # not in the list any more: forgotten as soon as it is at rest
     state: State = State.STOPPED
     wanted: bool = False
     due: bool = False  # at rest, and to be started as soon as it is allowed

@@ -10,17 +10,20 @@ a replica is about to start (level-triggered), never remembered as having been m
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 
+from .departures import Departures
 from .events import (
     Changed,
     DeadlineReached,
     Do,
     Event,
+    Forgot,
     Heard,
     Input,
     Leave,
     Output,
+    PlanWanted,
     RestartAsked,
     RestartWanted,
     ShutdownWanted,
@@ -34,8 +37,11 @@ from .events import (
     TimePassed,
 )
 from .graph import Graph
+from .plan import Act, Specs, steps
+from .roster import Roster, reached, stays_away
 from .service import AT_REST, Service, State, decide
-from .spec import Condition, ServiceSpec
+from .spec import Condition
+from .words import how
 
 BUDGET = 50  # replicas in STARTING at a time
 SHUTDOWN_LIMIT = 80.0  # seconds: below the 90 that systemd grants (TimeoutStopSec)
@@ -45,17 +51,12 @@ LAST_KILL = 5.0  # seconds from the KILL to all until keepd leaves without what 
 class Supervisor:
     """Every replica, and what each may do now."""
 
-    def __init__(
-        self, specs: Mapping[str, Sequence[ServiceSpec]], *, seed: int = 0, budget: int = BUDGET
-    ) -> None:
+    def __init__(self, specs: Specs, *, seed: int = 0, budget: int = BUDGET) -> None:
         """Take the spec of each replica, by service; all at rest and unwanted."""
-        self.services: dict[str, Service] = {}
-        self.replicas: dict[str, tuple[str, ...]] = {}
-        for name, replicas in specs.items():
-            self.replicas[name] = tuple(f"{name}/{number}" for number in range(len(replicas)))
-            for key, spec in zip(self.replicas[name], replicas, strict=True):
-                self.services[key] = Service(key, spec, seed)
-        self.graph = Graph({n: r[0].depends_on if r else {} for n, r in specs.items()})
+        self._roster = Roster(seed)
+        self._roster.arrange(specs)
+        self.services = self._roster.services
+        self.replicas = self._roster.replicas
         self.budget = budget
         self.shutdown = False
         self.exit_code = 0
@@ -63,17 +64,19 @@ class Supervisor:
         self.starting = 0  # replicas in STARTING
         self.busy = 0  # replicas not at rest
         self._out: list[Output] = []
-        self._reached = {n: dict.fromkeys(Condition, 0) for n in specs}
         self._turn: dict[str, None] = {}  # ids that are due, first come first served
         self._blocked: dict[str, dict[str, None]] = {}  # service that is waited for: ids
-        # ids to be stopped, by service; and the services that wait for those of another to rest
-        self._leaving: dict[str, set[str]] = {name: set() for name in specs}
-        self._held: dict[str, dict[str, None]] = {}
-        self._clear: set[str] = set()  # services of which, and above which, none is leaving
+        self._departures = Departures(self.graph)
+        self._over: dict[str, None] = {}  # ids that are removed and at rest
         self._deadlines: list[tuple[float, str]] = []  # a heap; outdated entries are passed over
         self._limit: float | None = None  # of the whole shutdown
         self._killed = False  # KILL has been sent to all, there is nothing stronger
         self._left = False
+
+    @property
+    def graph(self) -> Graph:
+        """Who needs whom."""
+        return self._roster.graph
 
     def handle(self, event: Input, now: float) -> list[Output]:
         """Return what is to be done now that `event` has happened."""
@@ -84,54 +87,53 @@ class Supervisor:
                     self._tell(key, report, now)
             case TimePassed():
                 self._pass_time(now)
-            case StartWanted(ids) if not self.shutdown:  # in a shutdown it is too late
-                self._start(ids, StartAsked(), now)
-            case RestartWanted(ids) if not self.shutdown:
-                self._start(ids, RestartAsked(), now)
+            case _:
+                self._command(event, now)
+        self._admit(now)
+        if self._over:
+            self._forget()
+        if self.shutdown and not self.busy:
+            self._leave(self.exit_code)
+        return self._out
+
+    def _command(self, event: Input, now: float) -> None:
+        match event:
             case StopWanted(ids):
                 self._stop(ids, now)
             case ShutdownWanted(patience):
                 self._shut_down(patience, now)
-        self._admit(now)
-        if self.shutdown and not self.busy:
-            self._leave(self.exit_code)
-        return self._out
+            case _ if self.shutdown:  # it is too late
+                return
+            case StartWanted(ids):
+                self._start(ids, StartAsked(), now)
+            case RestartWanted(ids):
+                self._start(ids, RestartAsked(), now)
+            case PlanWanted(specs):
+                self._switch(specs, now)
 
     def next_deadline(self) -> float | None:
         """Return when TimePassed is due at the latest (monotonic seconds), or None."""
         while self._deadlines:
             when, key = self._deadlines[0]
-            if self.services[key].deadline == when:
+            if self._waits(key, when):
                 return when if self._limit is None else min(when, self._limit)
             heapq.heappop(self._deadlines)
         return self._limit
 
     def longest_stop(self) -> float:
         """Return how long an ordered stop of everything may take by its timeouts, in seconds."""
-        takes: dict[str, float] = {}
-        for name in reversed(self.graph.order):
-            own = max((self.services[k].spec.stop.timeout for k in self.replicas[name]), default=0)
-            takes[name] = own + max((takes[d] for d in self.graph.dependents[name]), default=0)
-        return max(takes.values(), default=0) + LAST_KILL
+        return self._roster.longest_stop() + LAST_KILL
 
     def waiting_for(self, key: str) -> list[str]:
         """Return the services whose state keeps the replica from starting."""
-        service = self.services[key]
-        if not (service.due and service.at_rest):
-            return []
-        needs = self.graph.needs[service.spec.name]
-        return [name for name, condition in needs.items() if not self.has_reached(name, condition)]
-
-    def has_reached(self, name: str, condition: Condition) -> bool:
-        """Return whether all replicas of the service are started, ready or completed."""
-        return self._reached[name][condition] == len(self.replicas[name])
+        return self._roster.waiting_for(self.services[key])
 
     def hopeless(self) -> set[str]:
         """Return the services that wait for what does not come unless somebody asks for it."""
         found: set[str] = set()
-        for name in self.graph.order:  # what is needed first
+        for name in filter(self._roster.is_planned, self.graph.order):  # what is needed first
             for other, condition in self.graph.needs[name].items():
-                if not self.has_reached(other, condition) and any(
+                if not self._roster.has_reached(other, condition) and any(
                     stays_away(self.services[key], condition, vain=other in found)
                     for key in self.replicas[other]
                 ):
@@ -140,7 +142,7 @@ class Supervisor:
 
     def _tell(self, key: str, event: Event, now: float) -> None:
         service = self.services[key]
-        before, was, noted = service.state, _reaches(service), service.deadline
+        before, was, noted = service.state, reached(service), service.deadline
         if isinstance(event, DeadlineReached):
             noted = None  # it has just been taken from the heap
         actions = decide(service, event, now)
@@ -153,17 +155,11 @@ class Supervisor:
             self._out.append(Changed(key, before, service.state))
             self.starting += (service.state is State.STARTING) - (before is State.STARTING)
             self.busy += (before in AT_REST) - service.at_rest
-        if (reaches := _reaches(service)) != was:
-            self._count(service.spec.name, was, reaches)
+        name = service.spec.name
+        if (reaches := reached(service)) != was and self._roster.count(name, was, reaches):
+            self._turn.update(self._blocked.pop(name, {}))
         if service.state is not before:
             self._after(service, now)
-
-    def _count(self, name: str, was: Sequence[bool], reaches: Sequence[bool]) -> None:
-        tally = self._reached[name]
-        for condition, old, new in zip(Condition, was, reaches, strict=True):
-            tally[condition] += new - old
-            if new > old and tally[condition] == len(self.replicas[name]):
-                self._turn.update(self._blocked.pop(name, {}))
 
     def _after(self, service: Service, now: float) -> None:
         """Draw the consequences of a new state for the others."""
@@ -172,11 +168,14 @@ class Supervisor:
         if service.state is State.FATAL and service.spec.ends_all and not self.shutdown:
             self.exit_code = 1
             self._shut_down(None, now)
-        name = service.spec.name
-        self._leaving[name].discard(service.id)
-        if name in self._held and not self._leaving[name]:
-            for other in self._held.pop(name):
-                self._let_go(other, now)
+        if service.removed:
+            self._say_farewell(service)
+        self._release(service, now)
+
+    def _release(self, service: Service, now: float) -> None:
+        """Let those go that it has held: it is at rest, or does not leave any more."""
+        for other in self._departures.done(service.spec.name, service.id):
+            self._let_go(other, now)
 
     def _admit(self, now: float) -> None:
         """Start whoever is due, may, and fits the budget."""
@@ -191,17 +190,22 @@ class Supervisor:
 
     def _start(self, ids: Iterable[str], event: StartAsked | RestartAsked, now: float) -> None:
         """Tell `event` to the replicas, and start what they depend on, where it is down."""
-        asked = dict.fromkeys(key for key in ids if key in self.services)
+        known = (key for key in ids if key in self.services)
+        asked = dict.fromkeys(key for key in known if not self.services[key].removed)
         names = dict.fromkeys(self.services[key].spec.name for key in asked)
         needed = set(self.graph.closure(other for n in names for other in self.graph.needs[n]))
         for name in self.graph.closure(names):
             for key in self.replicas[name]:
-                if key in asked or (name in needed and self._is_down(self.services[key])):
-                    self._leaving[name].discard(key)
+                service = self.services[key]
+                if key in asked or (name in needed and self._is_down(service)):
+                    if not service.next:  # else it leaves to be restarted
+                        self._release(service, now)
                     self._tell(key, event if key in asked else StartAsked(), now)
 
     def _is_down(self, service: Service) -> bool:
         """Return whether it is to be started for the sake of those that depend on it."""
+        if service.removed:
+            return False
         if service.state is State.EXITED:  # what is done is not done again, unless it had to stay
             name, graph = service.spec.name, self.graph
             stays = any(graph.needs[n][name] is Condition.READY for n in graph.dependents[name])
@@ -213,24 +217,56 @@ class Supervisor:
         asked = [key for key in dict.fromkeys(ids) if key in self.services]
         for key in asked:  # all of them first: what comes to rest by it lets others go
             if not self.services[key].at_rest:
-                self._leaving[self.services[key].spec.name].add(key)
-        self._clear.clear()
+                self._departures.add(self.services[key].spec.name, key)
         for key in asked:
             self._tell(key, StopPlanned(), now)
         for name in dict.fromkeys(self.services[key].spec.name for key in asked):
             self._let_go(name, now)
 
     def _let_go(self, name: str, now: float) -> None:
-        """Stop the leaving replicas of `name`, when nothing that needs it, however far, leaves."""
-        walked = []
-        for dependent in self.graph.above(name, self._clear):
-            if self._leaving[dependent]:
-                self._held.setdefault(dependent, {})[name] = None
-                return
-            walked.append(dependent)
-        self._clear.update(walked)
-        for key in sorted(self._leaving[name]):
-            self._tell(key, StopAsked(), now)
+        """Tell the leaving replicas of `name`, when nothing that needs it, however far, leaves."""
+        for key in self._departures.free(name):
+            self._tell(key, RestartAsked() if self.services[key].wanted else StopAsked(), now)
+
+    def _switch(self, specs: Specs, now: float) -> None:
+        """Have these services and no others, and touch only what that changes."""
+        planned = steps(self.services, specs)
+        self._roster.arrange(specs, {step.id for step in planned})
+        self._departures.rearrange(self.graph)
+        for name in list(self._blocked):  # what they wait for may be another by now
+            self._turn.update(self._blocked.pop(name))
+        for step in planned:  # all of them first: what comes to rest by it lets others go
+            service = self.services[step.id]
+            if step.act is Act.RESTART:
+                service.failures, service.starts = 0, ()
+            if step.act in {Act.STOP, Act.RESTART} and not service.at_rest:
+                self._departures.add(service.spec.name, step.id)
+        for step in planned:
+            if step.act is Act.STOP:
+                self._tell(step.id, StopPlanned(), now)
+                if self.services[step.id].at_rest:
+                    self._say_farewell(self.services[step.id])
+            elif step.act is Act.START:
+                self._start_again(self.services[step.id], now)
+        for name in self._departures.waiting():
+            self._let_go(name, now)
+
+    def _start_again(self, service: Service, now: float) -> None:
+        if not service.next:  # else it leaves first, as what it was
+            self._release(service, now)
+        self._tell(service.id, StartAsked(), now)
+
+    def _forget(self) -> None:
+        """Let go of those that are removed and at rest."""
+        for key in self._over:
+            self._turn.pop(key, None)
+            self._roster.forget(key)
+        self._over.clear()
+
+    def _say_farewell(self, service: Service) -> None:
+        if service.id not in self._over:
+            self._over[service.id] = None
+            self._out.append(Forgot(service.id, how(service)))
 
     def _shut_down(self, patience: float | None, now: float) -> None:
         if not self.shutdown:
@@ -241,15 +277,14 @@ class Supervisor:
         for key in self.services:
             self._tell(key, StopHurried(patience), now)
         if self._limit is not None:  # else we have left already
-            if patience <= 0 and not self._killed:
-                self._limit = now + LAST_KILL  # also where we come late: a KILL takes its time
-            self._limit = min(self._limit, now + patience + LAST_KILL)
+            limit, killed = now + patience + LAST_KILL, patience > 0 or self._killed
+            self._limit = min(self._limit, limit) if killed else limit  # a KILL takes a moment
         self._killed = self._killed or patience <= 0
 
     def _pass_time(self, now: float) -> None:
         while self._deadlines and self._deadlines[0][0] <= now:
             when, key = heapq.heappop(self._deadlines)
-            if self.services[key].deadline == when:
+            if self._waits(key, when):
                 self._tell(key, DeadlineReached(), now)
         if self._limit is not None and now >= self._limit:
             if self._killed:
@@ -258,31 +293,11 @@ class Supervisor:
                 self._limit = now + LAST_KILL
                 self._shut_down(0.0, now)
 
+    def _waits(self, key: str, when: float) -> bool:
+        """Return whether the replica waits for just this instant."""
+        return key in self.services and self.services[key].deadline == when
+
     def _leave(self, code: int) -> None:
         if not self._left:
             self._left, self._limit = True, None
             self._out.append(Leave(code))
-
-
-def _reaches(service: Service) -> tuple[bool, bool, bool]:
-    """Return whether the replica counts as started, ready, completed: as `Condition` has them."""
-    completed, running = service.state is State.EXITED, service.state is State.RUNNING
-    started = running or (service.state is State.STARTING and service.born)
-    proven = completed and service.spec.ready is None  # who never became ready is not, once ended
-    return (completed or started, proven or running, completed)
-
-
-def stays_away(service: Service, condition: Condition, *, vain: bool = False) -> bool:
-    """Return whether the replica does not reach the condition unless somebody asks for it.
-
-    `vain`: it could not start either, for what it waits for itself.
-    """
-    match service.state:
-        case State.STARTING | State.RUNNING:
-            return False
-        case State.STOPPED | State.BACKOFF:
-            return vain or not service.wanted
-        case State.STOPPING:
-            return not service.wanted
-        case _:  # EXITED and FATAL: it is over
-            return not _reaches(service)[tuple(Condition).index(condition)]

@@ -65,11 +65,11 @@ def changed_words(service: Service, before: str, after: str, pid: int | None) ->
         case State.BACKOFF:
             line = f"{_failed(service)}; next start {_soon(service)}"
         case State.EXITED:
-            line = f"{service.id} {_how(service)}: done"
+            line = f"{service.id} {how(service)}: done"
         case State.FATAL:
             line = f"{_failed(service)}; {_given_up(service)}"
         case State.STOPPED if before == State.STOPPING:
-            line = f"{service.id} stopped ({_how(service)})"
+            line = f"{service.id} stopped ({how(service)})"
     return line
 
 
@@ -80,7 +80,8 @@ def kill_words(service: Service) -> str:
     return f"{service.id} {service.reason or 'is to end at once'}: killing it"
 
 
-def _how(service: Service) -> str:
+def how(service: Service) -> str:
+    """Return how the latest run of a replica has ended."""
     return ended_words(service.last) if service.last else "never started"
 
 

@@ -115,6 +115,14 @@ class LogRelay:
             if self._writer:
                 self._writer.send({"end": id, "run": run})
 
+    def change(self, id: str, log: Log) -> None:  # noqa: A002 - as above
+        """Let what a replica's runs print be written by other rules from now on."""
+        rules = _rules(log)
+        for (name, number), run in self._runs.items():
+            if name == id and not run.ended and run.rules != rules:
+                run.rules = rules
+                self._tell_open(name, number, run)
+
     def position(self, id: str, run: int) -> tuple[int, int] | None:  # noqa: A002 - as above
         """Return where a run's words begin; None: not known yet, or nothing is written.
 

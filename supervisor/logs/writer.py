@@ -239,8 +239,12 @@ class Writer:
 
     def _open(self, name: str, run: _Run) -> None:
         lane = self._lane(name)
-        if any(known.number == run.number for known in lane.runs):
-            return
+        for known in lane.runs:
+            if known.number == run.number:  # it is told anew: its rules may be others
+                known.rules = run.rules
+                if lane.begun and lane.stream is not None and known is lane.runs[0]:
+                    lane.stream.rules = run.rules
+                return
         with contextlib.suppress(OSError):  # tried again, and told, when it is its turn
             run.open()  # now: as long as we have it open, its bytes are kept
         lane.runs.append(run)

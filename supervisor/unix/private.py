@@ -78,6 +78,13 @@ def by_descriptor(folder: int, name: str) -> str:
 
 def write_private(folder: int, name: str, data: bytes) -> None:
     """Put a file of mode 0600 in place of the old one, wholly or not at all. Raises OSError."""
+    write_beside(folder, name, data)
+    os.rename(f"{name}.new", name, src_dir_fd=folder, dst_dir_fd=folder)
+    os.fsync(folder)
+
+
+def write_beside(folder: int, name: str, data: bytes) -> None:
+    """Write NAME.new, mode 0600, to take the place of NAME by a rename. Raises OSError."""
     new = f"{name}.new"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(new, flags, 0o600, dir_fd=folder)
@@ -89,8 +96,6 @@ def write_private(folder: int, name: str, data: bytes) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-    os.rename(new, name, src_dir_fd=folder, dst_dir_fd=folder)
-    os.fsync(folder)
 
 
 def _refused(path: str, why: str) -> PermissionError:

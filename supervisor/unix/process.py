@@ -44,6 +44,15 @@ CRASHED = 70  # EX_SOFTWARE: a helper that ended by an exception
 pidfd_open = open_pidfd
 
 
+def has_terminal() -> bool:
+    """Return whether a terminal controls us, so that its end comes to us as a SIGHUP."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return True
+
+
 def subreaper() -> None:
     """Become the parent of every descendant that loses its own."""
     prctl(PR_SET_CHILD_SUBREAPER, 1)

@@ -128,6 +128,10 @@ class Keepd:
 
     def run(self, *words, limit=LIMIT):
         """Run one word to its end."""
+        return self.run_with(None, *words, limit=limit)
+
+    def run_with(self, environ, *words, limit=LIMIT):
+        """Run one word to its end, in this environment."""
         return subprocess.run(
             self.command(*words),
             capture_output=True,
@@ -135,6 +139,7 @@ class Keepd:
             timeout=limit,
             check=False,
             cwd=self.root,
+            env=environ,
             stdin=subprocess.DEVNULL,
         )
 

@@ -105,6 +105,31 @@ def unit(box):
     box.sh("systemctl", "reset-failed", "keepd", check=False)
 
 
+EXTRA = "  extra: {command: [sleep, '1000005']}\n"
+
+
+def test_a_reload_takes_over_what_changed_and_fails_where_the_config_does(unit):
+    before = unit.sleepers()
+    try:
+        unit.write("/etc/keepd/keepd.yaml", CONFIG + EXTRA)
+        unit.sh("systemctl", "reload", "keepd")
+        unit.until("StatusText", "4 of 4 ready")
+        assert unit.sleepers() == sorted([*before, "sleep 1000005"])
+        unit.write("/etc/keepd/keepd.yaml", CONFIG + EXTRA.replace("command", "comand"))
+        failed = unit.sh("systemctl", "reload", "keepd", "--no-ask-password", check=False)
+        assert unit.show("ActiveState") == "active", failed
+        assert "keepd.yaml:11:11: services.extra.comand: unknown key" in unit.journal()
+        assert len(unit.sleepers()) == 5
+    finally:
+        unit.write("/etc/keepd/keepd.yaml", CONFIG)
+    main = unit.show("MainPID")
+    unit.sh("systemctl", "kill", "-s", "HUP", "--kill-who=main", "keepd")
+    unit.until("StatusText", "3 of 3 ready")
+    unit.until("ActiveState", "active")
+    assert unit.show("MainPID") == main
+    assert unit.sleepers() == before
+
+
 ALL = [f"sleep 100000{number}" for number in (1, 2, 3, 4)]
 
 

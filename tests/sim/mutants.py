@@ -4,21 +4,27 @@ Each mutant is the source of the core with a few words exchanged, compiled into 
 the real ones are left alone.
 """
 
+import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from supervisor.core import health as real_health
-from supervisor.core import service as real_service
-from supervisor.core import supervisor as real_supervisor
+from supervisor.core import departures, health, plan, roster, service, states, supervisor
 
 from .schedule import Core
 
-SOURCES = {
-    "health": Path(real_health.__file__).read_text(encoding="utf-8"),
-    "service": Path(real_service.__file__).read_text(encoding="utf-8"),
-    "supervisor": Path(real_supervisor.__file__).read_text(encoding="utf-8"),
+# Each after those that it imports from.
+FILES = {
+    "health": health,
+    "states": states,
+    "service": service,
+    "plan": plan,
+    "roster": roster,
+    "departures": departures,
 }
+FILES |= {"supervisor": supervisor}
+SOURCES = {name: Path(it.__file__).read_text(encoding="utf-8") for name, it in FILES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,25 +42,38 @@ class Mutant:
             if source.count(old) != 1:
                 raise ValueError(f"{self.name}: {source.count(old)} times in {self.file}.py: {old}")
             source = source.replace(old, new)
-        if self.file == "supervisor":
-            return Core(Supervisor=compiled("supervisor", source).Supervisor)
-        if self.file == "health":
-            service = compiled("service", SOURCES["service"])
-            service.health = compiled("health", source)
-        else:
-            service = compiled("service", source)
-        supervisor = compiled("supervisor", SOURCES["supervisor"])
-        for name in ("AT_REST", "Service", "State", "decide"):
-            setattr(supervisor, name, getattr(service, name))
-        return Core(Supervisor=supervisor.Supervisor, State=service.State)
+        return grown(SOURCES | {self.file: source})
 
 
-def compiled(name, source):
-    """Return a module made of `source`, whose relative imports are those of the core."""
-    module = ModuleType(f"supervisor.core.{name}")
-    module.__package__ = "supervisor.core"
-    exec(compile(source, f"mutant of {name}.py", "exec"), module.__dict__)
-    return module
+def grown(sources):
+    """Return a core compiled from these sources, each module with the names of those before it."""
+    made = {}
+    for name, source in sources.items():
+        module = made[name] = ModuleType(f"supervisor.core.{name}")
+        module.__package__ = "supervisor.core"
+        code = compile(source, f"mutant of {name}.py", "exec", dont_inherit=True)
+        before = {f"supervisor.core.{n}": other for n, other in made.items()}
+        with patched(before):
+            exec(code, module.__dict__)
+    return Core(Supervisor=made["supervisor"].Supervisor, State=made["service"].State)
+
+
+@contextmanager
+def patched(modules):
+    """Let imports find these modules meanwhile."""
+    package = sys.modules["supervisor.core"]
+    kept = {name: sys.modules.get(name) for name in modules}
+    parts = {name.rpartition(".")[2]: module for name, module in modules.items()}
+    attributes = {part: getattr(package, part) for part in parts}
+    sys.modules.update(modules)
+    for part, module in parts.items():
+        setattr(package, part, module)
+    try:
+        yield
+    finally:
+        sys.modules.update(kept)
+        for part, module in attributes.items():
+            setattr(package, part, module)
 
 
 def life(name, *swaps):
@@ -67,6 +86,18 @@ def pulse(name, *swaps):
 
 def lives(name, *swaps):
     return Mutant(name, "supervisor", swaps)
+
+
+def leaves(name, *swaps):
+    return Mutant(name, "departures", swaps)
+
+
+def plans(name, *swaps):
+    return Mutant(name, "plan", swaps)
+
+
+def lists(name, *swaps):
+    return Mutant(name, "roster", swaps)
 
 
 MUTANTS = (
@@ -105,7 +136,7 @@ MUTANTS = (
     ),
     life(
         "restart-forgets-to-start",
-        ("ASKED:\n        service.due = True\n", "ASKED:\n"),
+        ("service.next:\n        service.due = True\n", "service.next:\n"),
     ),
     life(
         "backoff-forgets-to-start",
@@ -151,7 +182,6 @@ MUTANTS = (
     ),
     pulse("a-heartbeat-changes-nothing", ("case Beat() if", "case Beat() if False and")),
     pulse("hears-no-beat-while-it-is-away", ("now - pulse.beat_by <= LATE", "True")),
-    pulse("flapping-is-a-good-life", ("well_since=None, failed=", "failed=")),
     pulse("good-without-proof", ("return Pulse(None if spec.health else now", "return Pulse(now")),
     life(
         "backoff-forgiven-by-a-long-start",
@@ -174,29 +204,32 @@ MUTANTS = (
             "unmet = [] if self.services[key].run else self.waiting_for(key)",
         ),
     ),
-    lives(
+    lists(
         "one-replica-is-enough",
-        ("[condition] == len(self.replicas[name])\n\n", "[condition] > 0\n\n"),
+        ("[condition] == self._planned[name]\n\n", "[condition] > 0\n\n"),
     ),
-    lives("takes-a-pause-for-the-end", ("return vain or not service.wanted", "return True")),
-    lives("waits-for-what-was-stopped", ("return vain or not service.wanted", "return vain")),
-    lives("hopes-for-what-has-failed", ("return not _reaches(service)[", "return False and [")),
+    lists("takes-a-pause-for-the-end", ("return vain or not service.wanted", "return True")),
+    lists("waits-for-what-was-stopped", ("return vain or not service.wanted", "return vain")),
+    lists("hopes-for-what-has-failed", ("return not reached(service)[", "return False and [")),
     lives("starts-those-beside-it", ("(name in needed and self", "(self")),
     lives("starts-without-what-it-needs", ("name in needed and self", "False and self")),
     lives(
         "forgets-who-waits",
         ("self._turn.update(self._blocked.pop(name, {}))", "self._blocked.pop(name, None)"),
     ),
-    lives("ended-is-ready", ("completed and service.spec.ready is None", "completed")),
-    lives("stop-in-wrong-order", ("if self._leaving[dependent]:", "if False:")),
-    lives(
+    lists("ended-is-ready", ("completed and service.spec.ready is None", "completed")),
+    leaves("stop-in-wrong-order", ("if self._leaving[dependent]:", "if False:")),
+    leaves(
         "stop-order-of-neighbours-only",
-        ("self.graph.above(name, self._clear)", "self.graph.dependents[name]"),
+        ("self._graph.above(name, self._clear)", "self._graph.dependents[name]"),
     ),
-    lives("stop-holds-for-ever", ("for other in self._held.pop(name):", "for other in ():")),
+    leaves(
+        "stop-holds-for-ever",
+        ("return tuple(self._held.pop(name))", "return tuple(self._held.pop(name))[:0]"),
+    ),
     lives(
         "start-cancels-a-shutdown",
-        ("case StartWanted(ids) if not self.shutdown:", "case StartWanted(ids):"),
+        ("case _ if self.shutdown:", "case _ if False:"),
     ),
     lives("shutdown-without-a-limit", ("True, now + self.shutdown_limit", "True, None")),
     lives("leaves-too-early", ("if self.shutdown and not self.busy:", "if self.shutdown:")),
@@ -205,14 +238,50 @@ MUTANTS = (
     lives(
         "limit-after-leaving",
         ("if self._limit is not None:  # else", "if True:  # else"),
-        ("min(self._limit, now +", "min(self._limit or now, now +"),
+        ("min(self._limit, limit)", "min(self._limit or now, limit)"),
     ),
     lives("drops-a-renewed-deadline", ("if isinstance(event, DeadlineReached):", "if False:")),
     lives(
         "hears-outdated-deadlines",
         (
-            "if self.services[key].deadline == when:\n                return",
+            "if self._waits(key, when):\n                return",
             "if True:\n                return",
         ),
     ),
+    plans("reload-restarts-for-nothing", ("not all(change.live for change in changes)", "True")),
+    plans("reload-restarts-nothing", ("not all(change.live for change in changes)", "False")),
+    plans("reload-starts-the-stopped", ("if not service.wanted:", "if False:")),
+    plans("reload-starts-beside-the-stopped", ("if others and not any(", "if False and not any(")),
+    plans("reload-stops-by-the-new-rules", ("service.next = spec", "service.spec = spec")),
+    plans(
+        "reload-leaves-the-fatal", ("return service.state is State.FATAL and freed", "return False")
+    ),
+    life(
+        "reload-forgets-the-new-spec", ("service.next or service.spec, None", "service.spec, None")
+    ),
+    lists("removed-still-counts", ("if service.removed or service.next:", "if service.next:")),
+    lists("pending-still-counts", ("if service.removed or service.next:", "if service.removed:")),
+    lists("reload-forgets-the-last-run", ("self._lasts.pop(key, 0)", "0")),
+    lists(
+        "reload-forgets-the-new-order",
+        ("self.graph = Graph(known)", "self.graph = self.graph or Graph(known)"),
+    ),
+    lives("reload-forgets-who-waits", ("for name in list(self._blocked):", "for name in ():")),
+    lives(
+        "reload-forgets-the-living",
+        (
+            "if self.services[step.id].at_rest:\n                    self._say",
+            "if True:\n                    self._say",
+        ),
+    ),
+    lives(
+        "reload-never-forgets",
+        ("if service.removed:\n            self._say", "if False:\n            self._say"),
+    ),
+    lives("reload-keeps-the-removed", ("self._tell(step.id, StopPlanned(), now)", "pass")),
+    lives(
+        "restart-is-lost-by-a-start",
+        ("if not service.next:  # else it leaves to be restarted", "if True:"),
+    ),
+    lives("reload-lets-nobody-go", ("for name in self._departures.waiting():", "for name in ():")),
 )

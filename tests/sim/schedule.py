@@ -16,6 +16,7 @@ from supervisor.core.events import (
     Exited,
     Gone,
     Heard,
+    PlanWanted,
     RestartWanted,
     ShutdownWanted,
     Spawned,
@@ -24,18 +25,8 @@ from supervisor.core.events import (
     StopWanted,
     TimePassed,
 )
-from supervisor.core.spec import (
-    Backoff,
-    Condition,
-    Health,
-    Ready,
-    Restart,
-    ServiceSpec,
-    StartLimit,
-    Stop,
-    Then,
-)
 
+from .edits import List
 from .witness import Witness
 from .world import World
 
@@ -44,33 +35,6 @@ STEPS = 5_000  # a schedule that takes more goes round in circles
 AFTER_ALL = 100.0  # seconds for which the core is watched when it has left
 TIME_PASSED = TimePassed()
 
-NAMES = ("db", "cache", "app", "web", "jobs", "mail", "dns")
-CONDITIONS = (Condition.STARTED, Condition.READY, Condition.READY, Condition.COMPLETED)
-RESTARTS = (Restart.ALWAYS, Restart.ALWAYS, Restart.ON_FAILURE, Restart.ON_FAILURE, Restart.NEVER)
-READIES = (
-    *[None] * 4,
-    Ready(tcp="localhost:1", timeout=5),
-    Ready(tcp="localhost:1"),
-    Ready(http="http://localhost/", timeout=0.5),
-    Ready(after=0.0),
-    Ready(after=2.0),
-)
-BACKOFFS = (
-    Backoff(),
-    Backoff(),
-    Backoff(first=0.0),
-    Backoff(first=1.0, factor=3.0, limit=20.0, jitter=0.5, reset_after=5.0),
-)
-LIMITS = (
-    *[None] * 8,
-    StartLimit(starts=1, within=5.0),
-    StartLimit(starts=2),
-    StartLimit(starts=3, within=20.0),
-    StartLimit(starts=4, within=120.0, then=Then.EXIT),
-)
-HEALTHS = (None, Health(tcp="localhost:1", every=2.0), Health(tcp="localhost:1", failures=1))
-WATCHDOGS = (None, None, 2.0, 10.0)
-STOPS = (Stop(), Stop(timeout=2.0), Stop(timeout=0.0), Stop(timeout=120.0))
 BUDGETS = (1, 2, 3, 50)
 PAUSES = (0.0, 0.0, 0.02, 0.3, 1.0, 4.0, 15.0, 40.0)  # from one command to the next
 
@@ -86,53 +50,30 @@ class Core:
 REAL = Core()
 
 
-def services(rng):
-    """Return 3 to 6 services of 1 to 3 replicas, and who needs whom, as the core takes them."""
-    looked_at = rng.random() < 0.2  # all these checks and heartbeats make it long
-    names = rng.sample(NAMES, 3 + int(rng.random() ** 2 * 4))
-    specs = {}
-    for place, name in enumerate(names):
-        before = names[:place]
-        wanted = {other: rng.choice(CONDITIONS) for other in before if rng.random() < 0.5}
-        if place == 1 and not wanted:
-            wanted = {names[0]: Condition.READY}
-        asked_to_end = rng.random() < 0.25
-        specs[name] = ServiceSpec(
-            name=name,
-            depends_on=wanted,
-            restart=RESTARTS[2 + int(rng.random() * 3)] if asked_to_end else rng.choice(RESTARTS),
-            ready=None if asked_to_end else rng.choice(READIES),
-            health=rng.choice(HEALTHS) if looked_at else None,
-            watchdog=rng.choice(WATCHDOGS) if looked_at else None,
-            backoff=rng.choice(BACKOFFS),
-            start_limit=rng.choice(LIMITS),
-            stop=rng.choice(STOPS),
-        )
-    rng.shuffle(names)
-    luck = rng.random
-    return {name: (specs[name],) * (1 if luck() < 0.75 else 2 + int(luck() * 2)) for name in names}
-
-
 class Schedule:
     """A supervisor in a world, and what is done to both."""
 
     def __init__(self, seed, core=REAL, trace=None):
         self.rng = rng = random.Random(seed)
         self.trace = trace
-        specs = services(rng)
+        self.list = List(rng)
+        specs = self.list.specs()
         budget = rng.choice(BUDGETS)
         self.supervisor = core.Supervisor(specs, seed=seed, budget=budget)
-        self.keys = tuple(self.supervisor.services)
-        by_replica = {key: s.spec for key, s in self.supervisor.services.items()}
-        self.world = World(rng, by_replica, self.step)
+        self.world = World(rng, self.step)
         self.witness = Witness(core, self.world, self.supervisor)
         self.deadline = None
         self.steps = 0
+        self.editing = rng.random() < 0.6
         self.commands = 6 + int(rng.random() * 20)
         if trace:
             trace(f"budget {budget}")
             for name, replicas in specs.items():
                 trace(f"{name} x {len(replicas)}: {replicas[0]}")
+
+    @property
+    def keys(self):
+        return tuple(self.supervisor.services)
 
     def run(self):
         """Live through it all; raise AssertionError where a promise is broken."""
@@ -166,11 +107,14 @@ class Schedule:
         outputs = supervisor.handle(event, world.now)
         if self.trace:
             self.trace(f"{world.now:10.3f} {event}" + "".join(f"\n{'':15}{o}" for o in outputs))
+        if type(event) is PlanWanted:
+            witness.rearranged()
         if outputs:
             witness.saw(outputs)
             for output in outputs:
                 if hasattr(output, "action"):
-                    world.perform(output.id, output.action)
+                    spec = supervisor.services[output.id].spec
+                    world.perform(output.id, output.action, spec)
         self.deadline = deadline = supervisor.next_deadline()
         witness.check(deadline)
         if event is TIME_PASSED:
@@ -180,10 +124,23 @@ class Schedule:
         kind = type(event)
         if kind is ShutdownWanted:
             self.witness.command(shutdown=True, patience=event.patience)
+        elif kind is PlanWanted:
+            self.witness.reload(event.specs)
         else:
             ids = frozenset(event.ids)
             self.witness.command(**{"stop" if kind is StopWanted else "start": ids})
+            if kind is RestartWanted:
+                self.witness.restarted |= ids
         self.step(event)
+
+    def reload(self):
+        """Change the list, and reload it."""
+        self.list.edit()
+        specs = self.list.specs()
+        if self.trace:
+            for name, replicas in specs.items():
+                self.trace(f"{'':12}{name} x {len(replicas)}: {replicas[:1]}")
+        self.command(PlanWanted(specs))
 
     def operate(self):
         """Do something awkward, and come again; at last shut down."""
@@ -191,15 +148,17 @@ class Schedule:
         if self.witness.left is not None:
             return
         self.commands -= 1
+        if self.editing and chance() < 0.25:
+            self.reload()
         if self.commands <= 0 and self.steps >= EVENTS:
             self._end()
             return
         luck = chance()
-        if luck < 0.7:
+        if luck < 0.7 and self.keys:
             some = tuple(self.rng.sample(self.keys, 1 + int(chance() ** 2 * len(self.keys))))
             kind = StartWanted if luck < 0.3 else StopWanted if luck < 0.5 else RestartWanted
             self.command(kind(some))
-        elif luck < 0.82:
+        elif luck < 0.82 and self.keys:
             self.step(self.nonsense())
         elif luck < 0.87:
             self.gap()
@@ -214,8 +173,8 @@ class Schedule:
 
     def nonsense(self):
         """Return news of a run that is long over, or of one that never was."""
-        key = self.rng.choice(self.keys)
-        run = self.supervisor.services[key].run
+        key = self.rng.choice(self.keys or ("nobody/0",))
+        run = self.supervisor.services[key].run if self.keys else 1
         run += self.rng.choice((-2, -1, 1))
         reports = (Spawned(run), BecameReady(run), Exited(run, 1), Gone(run, 0), Gone(run, 1))
         signs = (CheckFailed(run, "mute"), CheckPassed(run), SpawnFailed(run, "cannot"))
@@ -235,6 +194,8 @@ class Schedule:
             at(chance() * 3, self.command, RestartWanted(self.keys[:2]))
         if chance() < 0.1:
             at(chance() * 20, self.gap)
+        if self.editing:
+            at(chance() * 5, self.reload)
 
 
 class BrokenPromiseError(AssertionError):

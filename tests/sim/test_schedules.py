@@ -52,7 +52,7 @@ def test_the_same_seed_is_the_same_story_in_every_process():
 
 
 def test_a_broken_promise_is_told_with_the_seed_that_replays_it(monkeypatch):
-    monkeypatch.setattr("tests.sim.world.World.perform", lambda world, key, action: 1 / 0)
+    monkeypatch.setattr("tests.sim.world.World.perform", lambda *_: 1 / 0)
     with pytest.raises(BrokenPromiseError) as broken:
         replay(3)
     assert str(broken.value) == "seed 3: division by zero\nreplay it: python -m tests.sim 3"

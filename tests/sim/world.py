@@ -44,14 +44,16 @@ class Run:
         "ready_told",
         "said",
         "spawned_told_at",
+        "spec",
         "stuck",
         "survived",
         "told",
         "unborn",
     )
 
-    def __init__(self, key, number):
+    def __init__(self, key, number, spec):
         self.key = key
+        self.spec = spec  # that it was born with
         self.number = number
         self.unborn = True  # its birth is asked for, and has not come to an end
         self.alive = True  # something of it exists, or may come to exist
@@ -72,10 +74,9 @@ class Run:
 class World:
     """Processes, the clock, and the post that brings their news."""
 
-    def __init__(self, rng, specs, step):
+    def __init__(self, rng, step):
         self.rng = rng
         self.chance = rng.random
-        self.specs = specs  # by replica
         self.step = step  # takes an input of the core
         self.now = 100.0
         self.queue = []
@@ -94,11 +95,11 @@ class World:
         happens(*what)
         return True
 
-    def perform(self, key, action):
+    def perform(self, key, action, spec):
         kind = type(action)
         if kind is Spawn:
             assert key not in self.runs or not self.runs[key].alive, f"two of {key}"
-            self.runs[key] = run = Run(key, action.run)
+            self.runs[key] = run = Run(key, action.run, spec)
             self._conceive(run)
             return
         run = self.runs.get(key)
@@ -133,7 +134,7 @@ class World:
         if (luck := chance()) < 0.05:
             run.stuck = FOR_EVER if luck < 0.004 else 1 + int(chance() * 2)
         self.say(run, Spawned(run.number))
-        spec = self.specs[run.key]
+        spec = run.spec
         if spec.ready and spec.ready.after is None and chance() < 0.85:
             self.at(chance() * 3 if chance() < 0.8 else chance() * 40, self._be_ready, run)
         if spec.watchdog:
@@ -153,12 +154,12 @@ class World:
     def _beat(self, run, hangs):
         if run.leader and not (hangs and self.chance() < 0.2):
             self.say(run, Beat(run.number))
-            self.at(self.specs[run.key].watchdog * 0.4, self._beat, run, hangs)
+            self.at(run.spec.watchdog * 0.4, self._beat, run, hangs)
 
     def _be_checked(self, run):
         if not run.leader:
             return
-        chance, every = self.chance, self.specs[run.key].health.every
+        chance, every = self.chance, run.spec.health.every
         if chance() < 0.1:
             run.ill = 0.0 if run.ill else chance()
         failed = chance() < run.ill
