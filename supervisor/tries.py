@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import os
 import re
 import socket
 import ssl
@@ -21,14 +20,12 @@ from urllib.parse import urlsplit
 
 from supervisor.commands import Commands
 from supervisor.core.words import exit_words
-from supervisor.logs.files import rotated_name, rotated_number
+from supervisor.logs.paint import text_of
+from supervisor.logs.tail import Tail
 
 MAX_HEAD = 65_536  # bytes that a status line may have
 OK = range(200, 400)
-CHUNK = 65_536  # bytes of a log read at once
-READS = 64  # chunks that one try reads, so that a flood does not hold up the others
-STAMP = re.compile(rb"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z ")
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+READS = 16  # chunks of a log that one try reads, so that a flood does not hold up the others
 
 Addresses = list[tuple[Any, ...]]  # as socket.getaddrinfo() returns them
 
@@ -136,69 +133,22 @@ class LogLines:
     def __init__(self, pattern: str, begin: tuple[str, int, int]) -> None:
         """Search from `begin` on: path of the current file, the number of ours, offset in ours."""
         self._pattern = pattern
-        self._path, self._number, self._offset = begin
-        self._stem = os.path.basename(self._path).removesuffix(".log")
-        self._partial = b""
-        self._fd = -1
+        path, *since = begin
+        self._tail = Tail(path, (since[0], since[1]))
 
     def close(self) -> None:
         """Let go of the file."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._tail.close()
 
     async def search(self) -> str | None:
         """Return None once a whole line matches, leaving its time stamp aside; re.error."""
-        with contextlib.suppress(FileNotFoundError):  # nothing written yet, or just rotated
-            for _ in range(READS):
-                if any(map(self._matches, self._lines())):
-                    return None
+        for _ in range(READS):
+            if any(map(self._matches, self._tail.lines())):
+                return None
         return f"no line of its log matches {self._pattern!r} yet"
 
     def _matches(self, line: bytes) -> bool:
-        text = STAMP.sub(b"", line, count=1).decode("utf-8", "replace")
-        return re.search(self._pattern, text) is not None
-
-    def _lines(self) -> list[bytes]:
-        """Return the whole lines of the next chunk, [] at the end of what there is."""
-        if self._fd < 0:
-            self._open()
-        was_rotated = self._is_rotated()  # asked before reading: what follows is the last of it
-        chunk = os.read(self._fd, CHUNK)
-        if not chunk and was_rotated:
-            self.close()
-            self._number, self._offset = self._number + 1, 0
-            return self._lines()
-        *lines, self._partial = (self._partial + chunk).split(b"\n")
-        return lines
-
-    def _open(self) -> None:
-        """Open the file of our number, or the oldest that is left after it; FileNotFoundError."""
-        oldest = self._oldest()
-        while self._fd < 0:
-            if oldest is None:
-                self._fd = os.open(self._path, _READ)
-                oldest = self._oldest()
-                if oldest is not None:  # rotated meanwhile: that may have been a later one
-                    self.close()
-                continue
-            folder = os.path.dirname(self._path)
-            path = os.path.join(folder, rotated_name(self._stem, oldest))
-            self._fd = os.open(path, _READ)
-            if oldest != self._number:  # ours was removed: more was written than is kept
-                self._number, self._offset, self._partial = oldest, 0, b""
-        os.lseek(self._fd, self._offset, os.SEEK_SET)
-
-    def _oldest(self) -> int | None:
-        names = map(rotated_number, os.listdir(os.path.dirname(self._path)))
-        numbers = [found[1] for found in names if found and found[0] == self._stem]
-        return min((number for number in numbers if number >= self._number), default=None)
-
-    def _is_rotated(self) -> bool:
-        try:
-            return not os.path.samestat(os.stat(self._path), os.fstat(self._fd))
-        except FileNotFoundError:
-            return True
+        return re.search(self._pattern, text_of(line).decode("utf-8", "replace")) is not None
 
 
 async def try_exec(commands: Commands, order: dict[str, Any]) -> str | None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import re
-import select
 import sys
+from datetime import UTC, datetime, timedelta
 
 from supervisor.config import plan
 from supervisor.control.client import Client, NoDaemon
@@ -15,10 +14,6 @@ from supervisor.logs import follow
 
 from . import names, place, reading, show
 from .outcome import FAILED, Failure
-
-TYPE_CHECKING = False  # see control/client.py
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 _OWN = "keepd"  # the stream of keepd's own events
 _LAST, _LAST_FOLLOWING = 100, 10
@@ -41,23 +36,32 @@ def options(parser: argparse.ArgumentParser, _word: str) -> None:
         metavar="N",
         type=_count,
         help="begin with the last N lines of each, or `all` "
-        "(default: 100; 10 with -f; all with --grep)",
+        "(default: 100; 10 with -f; all with --since or --grep)",
+    )
+    parser.add_argument(
+        "--since",
+        metavar="T",
+        type=_time,
+        default=b"",
+        help="only lines of the last T (30s, 10min, 2h), or since a time as 2026-11-22T14:12:43Z",
     )
     parser.add_argument(
         "--grep", metavar="RE", type=_pattern, help="only lines that match this regular expression"
     )
-    parser.add_argument("--json", action="store_true", help="one JSON object a line: id, line")
+    parser.add_argument(
+        "--json", action="store_true", help="one JSON object a line: id, time, text"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Carry out the word."""
     streams = _streams(options)
-    choice = follow.Choice(_last(options), options.follow, options.grep)
+    choice = follow.Choice(
+        _last(options), options.follow, options.grep, options.since, options.json
+    )
     sys.stdout.flush()
     try:
-        if options.json:
-            return _as_json(streams, choice)
-        return follow.show(streams, choice, sys.stdout.fileno(), show.coloured(sys.stdout))
+        return follow.show(streams, choice, sys.stdout.fileno(), show.coloured(sys.stdout), _say)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -69,7 +73,7 @@ def run(options: argparse.Namespace) -> int:
 def _last(options: argparse.Namespace) -> int | None:
     if options.lines is not None:
         return None if options.lines == _ALL else int(options.lines)
-    if options.grep:
+    if options.grep or options.since:
         return None
     return _LAST_FOLLOWING if options.follow else _LAST
 
@@ -102,40 +106,26 @@ def _plan(options: argparse.Namespace) -> plan.Plan:
         return reading.whole_plan(place.find_config(options.config), options.runtime_dir)
 
 
-def _as_json(streams: Mapping[str, str], choice: follow.Choice) -> int:
-    follower = follow.Follower()
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _time(text: str) -> bytes:
+    """Return a time in the form that the lines of a log have."""
     try:
-        for folder in {os.path.dirname(path) for path in streams.values()}:
-            follower.watch(folder)
-        tails = {stream: follower.add(stream, path) for stream, path in streams.items()}
-        earlier = {s: tail.last(choice.last, choice.wanted) for s, tail in tails.items()}
-        _print(follow.merged(earlier), choice)
-        poll = select.poll()
-        poll.register(follower, select.POLLIN)
-        poll.register(1, 0)
-        changed = set(tails)
-        while True:
-            for stream in sorted(changed):
-                while lines := tails[stream].lines():
-                    _print(((stream, line) for line in lines), choice)
-            if not choice.follow:
-                _print(((s, rest) for s, tail in tails.items() if (rest := tail.rest())), choice)
-                return 0
-            if any(fd == 1 for fd, _ in poll.poll()):  # nobody reads us any more
-                return 0
-            changed, folders = follower.news()
-            for folder in filter(os.path.isdir, folders):
-                follower.watch(folder)
-    finally:
-        follower.close()
-
-
-def _print(lines: Iterable[tuple[str, bytes]], choice: follow.Choice) -> None:
-    for stream, line in lines:
-        if choice.wanted is None or choice.wanted.search(line):
-            one = {"id": stream, "line": line.decode("utf-8", "backslashreplace")}
-            sys.stdout.write(json.dumps(one) + "\n")
-    sys.stdout.flush()
+        moment = datetime.now(UTC) - timedelta(seconds=show.seconds(text))
+    except argparse.ArgumentTypeError:
+        try:
+            moment = datetime.fromisoformat(text)
+        except ValueError:
+            what = f"{text!r} is neither a duration (30s, 10min, 2h) nor a time as in RFC 3339"
+            raise argparse.ArgumentTypeError(what) from None
+        if moment.tzinfo is None:
+            what = f"{text!r} does not tell its time zone: write {text}Z for UTC"
+            raise argparse.ArgumentTypeError(what) from None
+    except OverflowError:
+        raise argparse.ArgumentTypeError(f"{text!r} is too long ago") from None
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").encode()
 
 
 def _count(text: str) -> int:

@@ -21,6 +21,7 @@ from supervisor.core.spec import (
     LogFormat,
     LogTo,
     On,
+    OnFull,
     Ready,
     Restart,
     ServiceSpec,
@@ -149,7 +150,7 @@ def _part(kind: type, written: dict[str, Any] | None, parts: dict[Any, Any]) -> 
     written = {k: tuple(v) if isinstance(v, list) else v for k, v in written.items()}
     key = (kind, *written.items())
     if key not in parts:
-        words = {"then": Then, "to": LogTo, "format": LogFormat}
+        words = {"then": Then, "to": LogTo, "format": LogFormat, "on_full": OnFull}
         parts[key] = kind(
             **{
                 name: words[name](value) if name in words else value

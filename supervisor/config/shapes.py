@@ -92,11 +92,10 @@ LATER_KEYS: Final[Mapping[type, frozenset[str]]] = {
     ServiceSpec: frozenset(
         "listen preload".split()  # noqa: SIM905
     ),
-    Log: frozenset({"compress", "stderr", "on_full"}),
+    Log: frozenset({"stderr"}),
 }
 LATER_WORDS: Final[Mapping[tuple[type, str], frozenset[str]]] = {
     (Log, "to"): frozenset({"stdout", "journal", "syslog"}),
-    (Log, "format"): frozenset({"json"}),
 }
 NOT_BUILT: Final = "is part of keepd's design but not built yet"
 

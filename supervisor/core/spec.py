@@ -53,7 +53,15 @@ class LogFormat(enum.StrEnum):
     """How a line stands in the log file."""
 
     TEXT = "text"
+    JSON = "json"
     RAW = "raw"
+
+
+class OnFull(enum.StrEnum):
+    """What becomes of words that the disk does not take."""
+
+    BLOCK = "block"
+    DROP = "drop"
 
 
 @record(frozen=True)
@@ -180,7 +188,10 @@ class Log:
     to: LogTo = field(default=LogTo.FILE, metadata={"help": "file | none"})
     format: LogFormat = field(
         default=LogFormat.TEXT,
-        metadata={"help": "text: RFC 3339 UTC time first; raw: as it came", "live": True},
+        metadata={
+            "help": "text: RFC 3339 UTC time first; json: an object a line; raw: as it came",
+            "live": True,
+        },
     )
     max_size: Size = field(
         default=50_000_000,
@@ -193,6 +204,17 @@ class Log:
     max_line: Size = field(
         default=65_536,
         metadata={"help": "a longer line is written in pieces with a mark", "live": True},
+    )
+    compress: bool = field(
+        default=False,
+        metadata={"help": "true: files that were rotated are compressed by gzip", "live": True},
+    )
+    on_full: OnFull = field(
+        default=OnFull.BLOCK,
+        metadata={
+            "help": "disk full: block: the service waits; drop: the log tells how much",
+            "live": True,
+        },
     )
 
 

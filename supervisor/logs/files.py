@@ -2,7 +2,8 @@
 
 Every path is walked below a directory descriptor and no symbolic link is followed, since a
 service may own the directory its files are in. A rotation is one rename to the next number:
-`0.log` becomes `0.000017.log`. A file is never truncated and never written to after its rename.
+`0.log` becomes `0.000017.log`, and later perhaps `0.000017.log.gz`. A file is never truncated and
+never written to after its rename.
 """
 
 from __future__ import annotations
@@ -10,6 +11,9 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from collections.abc import Callable
+
+from . import gzipped
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: what stands in the file's place may be a FIFO that nobody reads.
@@ -24,13 +28,23 @@ def rotated_name(stem: str, number: int) -> str:
 
 
 def rotated_number(name: str) -> tuple[str, int] | None:
-    """Return the stem and number in the name of a rotated file; None if it is none."""
+    """Return stem and number in the name of a rotated file, plain or not; None if it is none."""
+    name = name.removesuffix(gzipped.SUFFIX)
     if not name.endswith(_SUFFIX):
         return None
     stem, dot, digits = name[: -len(_SUFFIX)].rpartition(".")
     if not (dot and stem and len(digits) >= _DIGITS and digits.isascii() and digits.isdecimal()):
         return None
     return stem, int(digits)
+
+
+def listed(directory: int | str) -> set[str]:
+    """Return the names in a directory; one that is being compressed is among them. OSError.
+
+    A look takes a while, in which a file may have moved from a name that was not reached yet to
+    one behind.
+    """
+    return {*os.listdir(directory), *os.listdir(directory)}
 
 
 def split_id(stream: str) -> tuple[str, str]:
@@ -54,18 +68,47 @@ class LogDirectory:
     There is one writer, so that a look is needed once for a thousand replicas of a service.
     """
 
-    def __init__(self, path: str) -> None:
-        """Open the directory, making it if need be; OSError."""
-        os.makedirs(path, 0o755, exist_ok=True)
-        self._fd = os.open(path, _DIRECTORY & ~os.O_NOFOLLOW)
+    def __init__(self, path: str, moved: Callable[[], None] = lambda: None) -> None:
+        """Open the directory, making it if need be; OSError.
+
+        moved() is called when somebody has put another one into its place, or removed it; what it
+        raises keeps us from going on there.
+        """
+        self._path = path
+        self._moved = moved
+        self._fd = self._made()
         self._numbers: dict[str, dict[str, list[int]]] = {}
+        self._plain: set[tuple[str, str]] = set()
+
+    def fileno(self) -> int:
+        """Return the directory's descriptor."""
+        return self._fd
 
     def open(self, name: str, *, make: bool = True) -> int:
         """Return a new descriptor of a directory below, made if it may be; "" is the top."""
-        if name and make:
+        if make:
+            self._follow()
             with contextlib.suppress(FileExistsError):
-                os.mkdir(name, 0o755, dir_fd=self._fd)
+                os.mkdir(name or ".", 0o755, dir_fd=self._fd)
         return os.open(name or ".", _DIRECTORY, dir_fd=self._fd)
+
+    def _made(self) -> int:
+        os.makedirs(self._path, 0o755, exist_ok=True)
+        return os.open(self._path, _DIRECTORY & ~os.O_NOFOLLOW)
+
+    def _follow(self) -> None:
+        """Go on in the directory that has our path now, be it that we have to make it."""
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.stat(self._path), os.fstat(self._fd)):
+                return
+        fd = self._made()
+        try:
+            self._moved()
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(self._fd)
+        self._fd = fd
 
     def take_numbers(self, name: str, stem: str) -> list[int]:
         """Return the numbers of a stream's rotated files in order; the caller keeps them now."""
@@ -77,17 +120,23 @@ class LogDirectory:
         """Remember a stream's numbers for when it comes back."""
         self._numbers.setdefault(name, {})[stem] = numbers
 
+    def has_plain(self, name: str, stem: str) -> bool:
+        """Tell whether there were rotated files that are not compressed when it was looked."""
+        return (name, stem) in self._plain
+
     def _look(self, name: str) -> None:
-        found: dict[str, list[int]] = {}
+        found: dict[str, set[int]] = {}
         self._numbers[name] = {}
         try:
             directory = self.open(name, make=False)
         except FileNotFoundError:
             return
         try:
-            for entry in os.listdir(directory):
+            for entry in listed(directory):
                 if known := rotated_number(entry):
-                    found.setdefault(known[0], []).append(known[1])
+                    found.setdefault(known[0], set()).add(known[1])
+                    if entry.endswith(_SUFFIX):
+                        self._plain.add((name, known[0]))
         finally:
             os.close(directory)
         self._numbers[name] = {stem: sorted(numbers) for stem, numbers in found.items()}
@@ -101,6 +150,7 @@ class LogFiles:
         self._top = top
         self._name, self._stem = split_id(stream)
         self._rotated = top.take_numbers(self._name, self._stem)
+        self.has_plain = top.has_plain(self._name, self._stem)  # rotated, and not compressed
         self._fd = -1
 
     @property
@@ -139,6 +189,10 @@ class LogFiles:
             raise OSError(f"{self._stem}{_SUFFIX} is not a file of its own")
         self._fd = fd
 
+    def is_gone(self) -> bool:
+        """Tell whether the opened file has been removed; it is cheap to ask."""
+        return self._fd >= 0 and os.fstat(self._fd).st_nlink == 0
+
     def is_current(self) -> bool:
         """Tell whether the opened file still has its name; somebody may have moved it away."""
         if self._fd < 0:
@@ -171,19 +225,22 @@ class LogFiles:
             target = rotated_name(self._stem, number)
             source = self._stem + _SUFFIX
             os.rename(source, target, src_dir_fd=directory, dst_dir_fd=directory)
+            self.has_plain = True
         finally:
             os.close(directory)
 
     def is_rotated(self, number: int) -> bool:
         """Tell whether there is a file of that number; OSError."""
+        name = rotated_name(self._stem, number)
         directory = self._top.open(self._name)
         try:
-            os.stat(rotated_name(self._stem, number), dir_fd=directory, follow_symlinks=False)
-        except FileNotFoundError:
-            return False
+            for form in (name, name + gzipped.SUFFIX):  # in this order it is under one of them
+                with contextlib.suppress(FileNotFoundError):
+                    os.stat(form, dir_fd=directory, follow_symlinks=False)
+                    return True
         finally:
             os.close(directory)
-        return True
+        return False
 
     def prune(self, number: int, max_files: int) -> None:
         """Count `number` among the rotated; remove the oldest, to have max_files with the current.
@@ -196,9 +253,10 @@ class LogFiles:
         if not excess:
             return
         directory = self._top.open(self._name)
-        for old in excess:
-            with contextlib.suppress(OSError):
-                os.unlink(rotated_name(self._stem, old), dir_fd=directory)
+        for name in (rotated_name(self._stem, old) for old in excess):
+            for form in (name, name + gzipped.SUFFIX):
+                with contextlib.suppress(OSError):
+                    os.unlink(form, dir_fd=directory)
         os.close(directory)
         del self._rotated[: len(excess)]
 

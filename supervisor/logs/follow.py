@@ -10,16 +10,17 @@ import contextlib
 import heapq
 import os
 import select
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from supervisor.records import record
 from supervisor.unix import inotify
 
 from .files import rotated_number
-from .paint import Painter, plain, stamp_of
+from .paint import Painter, as_object, plain, stamp_of
 from .tail import Pattern, Tail
 
 _CHANGES = inotify.MODIFY | inotify.CREATE | inotify.MOVED_FROM | inotify.MOVED_TO | inotify.ONLYDIR
+_LOOK_AGAIN = 1.0  # seconds; while a directory is missing nobody can tell that it is back
 SOURCE_GONE = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
 
@@ -30,6 +31,8 @@ class Choice:
     last: int | None = None  # so many of each stream; None: all there are
     follow: bool = False  # and then those to come
     wanted: Pattern | None = None  # only those in which it is found
+    since: bytes = b""  # of the earlier ones, only those of that time or later
+    as_json: bool = False  # an object for each, instead of its text
 
 
 class Follower:
@@ -40,16 +43,22 @@ class Follower:
         self.tails: dict[str, Tail] = {}
         self._inotify = inotify.Inotify()
         self._folders: dict[int, str] = {}
+        self._missing: set[str] = set()  # directories that were watched, and are no more
         self._streams: dict[str, str] = {}  # path of the current file: stream
 
     def fileno(self) -> int:
         """Return the descriptor that is readable when there may be news."""
         return self._inotify.fileno()
 
+    def patience(self) -> float | None:
+        """Return the seconds after which to ask for news though nothing was told; None: never."""
+        return _LOOK_AGAIN if self._missing else None
+
     def watch(self, folder: str) -> None:
         """Be told of changes in a directory; one that is not there is not watched. OSError."""
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             self._folders[self._inotify.add(folder, _CHANGES)] = folder
+            self._missing.discard(folder)
 
     def add(self, stream: str, path: str, since: tuple[int, int] | None = None) -> Tail:
         """Follow a stream from a position, see Tail."""
@@ -59,11 +68,12 @@ class Follower:
 
     def news(self) -> tuple[set[str], set[str]]:
         """Return the streams that may have new lines, and paths that belong to none of them."""
-        streams: set[str] = set()
-        others: set[str] = set()
+        streams, others = self._found_again()
         for watch, mask, name in self._inotify.read():
             if mask & inotify.OVERFLOW:
                 return set(self.tails), {*self._folders.values()}
+            if mask & inotify.IGNORED and watch in self._folders:
+                self._missing.add(self._folders.pop(watch))
             folder = self._folders.get(watch)
             if folder is None or not name:
                 continue
@@ -74,6 +84,16 @@ class Follower:
             else:
                 others.add(path)
         return streams, others
+
+    def _found_again(self) -> tuple[set[str], set[str]]:
+        """Watch the directories that are back; return their streams, and themselves."""
+        back: set[str] = set()
+        for folder in sorted(self._missing):
+            self.watch(folder)
+            if folder not in self._missing:
+                back.add(folder)
+        known = self._streams.items()
+        return {stream for path, stream in known if os.path.dirname(path) in back}, back
 
     def close(self) -> None:
         """Follow nothing any more."""
@@ -101,20 +121,23 @@ def _dated(stream: str, number: int, lines: list[bytes]) -> Iterator[tuple[bytes
         yield stamp, number, stream, line
 
 
-def show(streams: Mapping[str, str], choice: Choice, out: int, colour: bool) -> int:
+def show(
+    streams: Mapping[str, str], choice: Choice, out: int, colour: bool, say: Callable[[str], None]
+) -> int:
     """Print streams, given by id and path, to a descriptor; return the exit code.
 
     Following ends when nobody reads the output any more, or by a signal of the caller's. On a
     terminal nothing that a service says has an effect but to be read; elsewhere lines go as they
-    are. Where there are several streams each line tells whose it is.
+    are. Where there are several streams each line tells whose it is. say() is told in words what
+    cannot be shown.
     """
     follower = Follower()
     try:
         for folder in {os.path.dirname(path) for path in streams.values()}:
             follower.watch(folder)
         tails = {stream: follower.add(stream, path) for stream, path in streams.items()}
-        view = _View(out, colour, dict(streams), choice)
-        earlier = {s: tail.last(choice.last, choice.wanted) for s, tail in tails.items()}
+        view = _View(out, colour, dict(streams), choice, say)
+        earlier = {s: _earlier(s, tail, choice, say) for s, tail in tails.items()}
         view.print(merged(earlier))
         if choice.follow:
             _follow(follower, view)
@@ -125,6 +148,13 @@ def show(streams: Mapping[str, str], choice: Choice, out: int, colour: bool) -> 
     finally:
         follower.close()
     return 0
+
+
+def _earlier(stream: str, tail: Tail, choice: Choice, say: Callable[[str], None]) -> list[bytes]:
+    if choice.since and not tail.has_times():
+        say(f"cannot tell when the lines of {stream} were written (log.format: raw): none is shown")
+        return []
+    return tail.last(choice.last, choice.wanted, choice.since)
 
 
 def _print_open_lines(tails: Mapping[str, Tail], view: _View) -> None:
@@ -140,9 +170,17 @@ def _follow(follower: Follower, view: _View) -> None:
     streams = set(follower.tails)  # what came between the last lines and the first event
     while True:
         for stream in sorted(streams):
-            while lines := follower.tails[stream].lines():
+            tail = follower.tails[stream]
+            while lines := tail.lines():
                 view.print((stream, line) for line in lines)
-        if any(mask & SOURCE_GONE for fd, mask in poll.poll() if fd == view.out):
+            if tail.lost:
+                view.say(
+                    f"{stream}: {tail.lost} files of the log were removed before they were shown"
+                )
+                tail.lost = 0
+        patience = follower.patience()
+        ready = poll.poll(None if patience is None else patience * 1000)
+        if any(mask & SOURCE_GONE for fd, mask in ready if fd == view.out):
             return
         streams, others = follower.news()
         for path in others:
@@ -153,9 +191,18 @@ def _follow(follower: Follower, view: _View) -> None:
 class _View:
     """Prints the lines that are wanted."""
 
-    def __init__(self, out: int, colour: bool, streams: dict[str, str], choice: Choice) -> None:
+    def __init__(
+        self,
+        out: int,
+        colour: bool,
+        streams: dict[str, str],
+        choice: Choice,
+        say: Callable[[str], None],
+    ) -> None:
         self.out = out
+        self.say = say
         self._wanted = choice.wanted
+        self._as_json = choice.as_json
         self._escaped = os.isatty(out)
         self._painter = Painter(colour) if len(streams) > 1 else None
         for stream in streams:
@@ -173,6 +220,8 @@ class _View:
             out = out[os.write(self.out, out) :]
 
     def _painted(self, stream: str, line: bytes) -> bytes:
+        if self._as_json:
+            return as_object(stream, line)
         if self._painter:
             if self._escaped:
                 return self._painter.paint(stream, plain(line))

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import time
 
-from supervisor.records import record
+from supervisor.records import record, replace
+
+from . import objects
 
 # Ends the piece of a line that is longer than max_line; the rest of it follows as a line.
 CONTINUES = b" [keepd: line continues]\n"
@@ -26,16 +28,35 @@ class Place:
     index: int = 1  # the number the current file will get when it is rotated
     size: int = 0  # bytes in the current file
     column: int = 0  # bytes of the line that is still open in it; 0: it ends with a whole line
+    json: bool = False  # the open line is an object
+    rest: bytes = b""  # of that line: the beginning of a character, not written yet
+    told: tuple[int, int] = (0, 0)  # lines and bytes of the loss that the log tells of
 
 
 @record(frozen=True)
 class Rules:
     """What the configuration says about a stream's files; sizes are bytes."""
 
-    raw: bool = False
+    format: str = "text"  # or json, or raw
     max_size: int = 50_000_000
     max_files: int = 10
     max_line: int = 65_536
+    compress: bool = False  # rotated files; no batch depends on it
+    drop: bool = False  # what cannot be written; neither does it on this
+
+
+@record(frozen=True)
+class Loss:
+    """All that was dropped of a stream since it has been known."""
+
+    lines: int = 0
+    size: int = 0  # in bytes
+    torn: bool = False  # the last line was dropped only in part: its rest is still to come
+
+    def and_also(self, data: bytes) -> Loss:
+        """Return the loss with more bytes dropped."""
+        lines = self.lines + data.count(b"\n")
+        return Loss(lines, self.size + len(data), not data.endswith(b"\n"))
 
 
 @record(frozen=True)
@@ -46,12 +67,14 @@ class Batch:
     rules: Rules
     micros: int  # since the epoch, UTC
     closing: bool = False  # no bytes: the run is over, the open line is to be ended
+    source: tuple[str, int] = ("", 0)  # whose words they are: id of the stream, run
+    loss: Loss = Loss()  # of what came before these bytes
 
 
 def stamp(micros: int) -> bytes:
-    """Return a time as lines begin with it: RFC 3339, UTC, and a blank."""
+    """Return a time as lines begin with it: RFC 3339, UTC."""
     seconds, rest = divmod(micros, 1_000_000)
-    return b"%d-%02d-%02dT%02d:%02d:%02d.%06dZ " % (*time.gmtime(seconds)[:6], rest)
+    return b"%d-%02d-%02dT%02d:%02d:%02d.%06dZ" % (*time.gmtime(seconds)[:6], rest)
 
 
 def render(data: bytes, batch: Batch) -> tuple[list[Piece], Place]:
@@ -59,25 +82,94 @@ def render(data: bytes, batch: Batch) -> tuple[list[Piece], Place]:
 
     The first piece goes to the current file; between two pieces the file is rotated.
     """
-    place, rules = batch.place, batch.rules
-    if batch.closing:
-        prefix, text, end, column = b"", UNFINISHED, len(UNFINISHED), 0
-    else:
-        data, column = _cut(data, place.column, max(rules.max_line, 1))
-        prefix, text, end = b"", data, len(data)
-        if not rules.raw:
-            prefix, text, end = _stamped(data, place.column, stamp(batch.micros))
-    size = place.size + len(prefix) + end
+    place, told = batch.place, batch.place.told
+    notice = b""
+    if told != (batch.loss.lines, batch.loss.size):
+        data, notice, told = _noticed(data, batch)
+        if not notice:
+            return [], replace(place, told=told)
+    elif place.column and place.json != (batch.rules.format == "json") and not batch.closing:
+        # The format has been changed in the middle of the line: the rest of it is another piece.
+        notice = objects.ended(place.rest, b"continues") if place.json else CONTINUES
+    if notice:
+        batch = replace(batch, place=replace(place, column=0, json=False, rest=b""))
+    prefix, text, end, column, rest = _closed(batch) if batch.closing else _lines(data, batch)
+    prefix = notice + prefix
+    size, index, rules = place.size + len(prefix) + end, place.index, batch.rules
     if size <= rules.max_size:
         view = text if end == len(text) else memoryview(text)[:end]
-        return [(prefix, view) if prefix else (view,)], Place(place.index, size, column)
-    pieces = _split(prefix + text[:end], place, rules.max_size)
-    written = len(pieces[-1]) + (place.size if len(pieces) == 1 else 0)
-    return [(piece,) for piece in pieces], Place(place.index + len(pieces) - 1, written, column)
+        pieces: list[Piece] = [(prefix, view) if prefix else (view,)]
+    else:
+        parts = _split(prefix + text[:end], place, rules.max_size)
+        pieces = [(part,) for part in parts]
+        size = len(parts[-1]) + (place.size if len(parts) == 1 else 0)
+        index += len(parts) - 1
+    return pieces, Place(index, size, column, column > 0 and rules.format == "json", rest, told)
 
 
-def _cut(data: bytes, column: int, max_line: int) -> tuple[bytes, int]:
-    """Return data with its overlong lines cut, and the column at its end.
+def _noticed(data: bytes, batch: Batch) -> tuple[bytes, bytes, tuple[int, int]]:
+    """Return the data behind the loss, the words for it (b"": it goes on), and what is told then.
+
+    The rest of a line whose beginning was dropped belongs to the loss, unless there is none yet.
+    """
+    loss, told = batch.loss, batch.place.told
+    lines, size = loss.lines - told[0], loss.size - told[1]
+    if loss.torn and not batch.closing:
+        newline = data.find(b"\n")
+        if newline < 0:
+            return b"", b"", (told[0], told[1] - len(data))
+        lines, size, data = lines + 1, size + newline + 1, data[newline + 1 :]
+    words = f"[keepd: {lines:,} lines ({size:,} bytes) dropped]"
+    return data, _line_of(words.encode(), batch), (loss.lines, loss.size)
+
+
+def _line_of(words: bytes, batch: Batch) -> bytes:
+    """Return words of our own as a line; one that is open is ended with them."""
+    place, time_stamp = batch.place, stamp(batch.micros)
+    if place.json:
+        return (
+            objects.ended(place.rest, b"dropped")
+            + objects.head(time_stamp, batch.source)
+            + words
+            + b'"}\n'
+        )
+    if place.column:
+        return b" " + words + b"\n"
+    if batch.rules.format == "json":
+        return objects.head(time_stamp, batch.source) + words + b'"}\n'
+    return words + b"\n" if batch.rules.format == "raw" else time_stamp + b" " + words + b"\n"
+
+
+# What stands before a text, the text, how much of it counts, the column and the rest behind it.
+_Lines = tuple[bytes, bytes, int, int, bytes]
+
+
+def _closed(batch: Batch) -> _Lines:
+    place = batch.place
+    text = objects.ended(place.rest) if place.json else UNFINISHED if place.column else b""
+    return b"", text, len(text), 0, b""
+
+
+def _lines(data: bytes, batch: Batch) -> _Lines:
+    place, rules = batch.place, batch.rules
+    if not data:  # all of it was dropped
+        return b"", b"", 0, 0, b""
+    parts, column = _cut(data, place.column, max(rules.max_line, 1))
+    if rules.format == "json":
+        begin, rest = objects.head(stamp(batch.micros), batch.source), place.rest
+        text, rest = objects.objects(parts, rest, begin)
+    else:
+        data = CONTINUES.join(parts) if len(parts) > 1 else data
+        if rules.format == "raw":
+            return b"", data, len(data), column, b""
+        begin, rest = stamp(batch.micros) + b" ", b""
+        text = data.replace(b"\n", b"\n" + begin)
+    end = len(text) if column else len(text) - len(begin)
+    return (b"" if place.column else begin), text, end, column, rest
+
+
+def _cut(data: bytes, column: int, max_line: int) -> tuple[list[bytes], int]:
+    """Return data cut where a line grows too long, and the column at its end.
 
     Looks for a newline once in max_line bytes, not for each line.
     """
@@ -91,19 +183,12 @@ def _cut(data: bytes, column: int, max_line: int) -> tuple[bytes, int]:
             begin = newline + 1
         else:
             begin = max(begin + max_line, 0)
-            parts += (data[done:begin], CONTINUES)
+            parts.append(data[done:begin])
             done = begin
-    if parts:
-        data = b"".join((*parts, data[done:]))
-    newline = data.rfind(b"\n")
-    return data, len(data) - newline - 1 if newline >= 0 else column + size
-
-
-def _stamped(data: bytes, column: int, time_stamp: bytes) -> tuple[bytes, bytes, int]:
-    """Return what stands before the text, the text, and how much of the text counts."""
-    text = data.replace(b"\n", b"\n" + time_stamp)
-    end = len(text) - len(time_stamp) if data.endswith(b"\n") else len(text)
-    return (b"" if column else time_stamp), text, end
+            column = -done
+    newline = data.rfind(b"\n", done)
+    parts.append(data[done:] if parts else data)
+    return parts, size - newline - 1 if newline >= 0 else column + size
 
 
 def _split(text: bytes, place: Place, max_size: int) -> list[memoryview]:

@@ -13,10 +13,10 @@ import mmap
 import os
 import struct
 
-from .formats import Batch, Place, Rules
+from .formats import Batch, Loss, Place, Rules
 
-_MAGIC = b"keepd notes 1\n\0\0"
-_SLOT = 256
+_MAGIC = b"keepd notes 2\n\0\0"
+_SLOT = 512
 _SLOTS = 65_536  # a sparse file: only slots that are used cost memory
 _LONGEST_ID = 95
 _PAGE = 4096
@@ -28,13 +28,38 @@ _USED = struct.Struct("Q")  # length of the id; 0: the slot is free
 _ID = 8
 _RUN = struct.Struct("QQQ")  # number, index and size where it began
 _RUN_AT = 104
-_SETTLED = struct.Struct("QQQ")  # index, size, column
+_SETTLED = struct.Struct("QQQQqq")  # a place: index, size, column, what is open, the loss told
 _SETTLED_AT = 128
-_BATCH = struct.Struct("QQQQQQQQ")  # the place, micros, flags, max_size, max_files, max_line
-_BATCH_AT = 152
+_BATCH = struct.Struct("QQQQqqQQQQQQQ")  # a place, micros, flags, three limits, the loss
+_BATCH_AT = 192
 _ROTATED = struct.Struct("Q")  # rotations of the batch that are behind us
-_ROTATED_AT = 216
-_CLOSING, _RAW = 1, 2
+_ROTATED_AT = 320
+_LOSS = struct.Struct("QQQ")  # lines, bytes, whether the last line is torn
+_LOSS_AT = 336
+_LOSS_BEFORE_AT = 360
+_CLOSING, _TORN = 1, 1 << 8
+_FORMATS = ("text", "raw", "json")  # in the flags, from the second bit on
+_JSON = 1 << 32  # in what is open, beside up to four bytes
+
+Words = tuple[int, int, int, int, int, int]
+
+
+def _words(place: Place) -> Words:
+    what = int.from_bytes(place.rest, "big") | (_JSON if place.json else 0)
+    return place.index, place.size, place.column, what, *place.told
+
+
+def _place(words: Words) -> Place:
+    index, size, column, what, *told = words
+    rest = what & (_JSON - 1)
+    length = (rest.bit_length() + 7) // 8  # of a character: its first byte is never 0
+    return Place(
+        index, size, column, what >= _JSON, rest.to_bytes(length, "big"), (told[0], told[1])
+    )
+
+
+def _loss(words: tuple[int, int, int]) -> Loss:
+    return Loss(words[0], words[1], bool(words[2]))
 
 
 class Slot:
@@ -57,29 +82,54 @@ class Slot:
     @property
     def settled(self) -> Place:
         """Return where the stream stands; true while nothing of it is in flight."""
-        return Place(*_SETTLED.unpack_from(self._map, self._at + _SETTLED_AT))
+        return _place(_SETTLED.unpack_from(self._map, self._at + _SETTLED_AT))
 
     @settled.setter
     def settled(self, place: Place) -> None:
-        at = self._at + _SETTLED_AT
-        _SETTLED.pack_into(self._map, at, place.index, place.size, place.column)
+        _SETTLED.pack_into(self._map, self._at + _SETTLED_AT, *_words(place))
 
     @property
     def batch(self) -> Batch:
         """Return how what is in flight is to be written; true while something is."""
         words = _BATCH.unpack_from(self._map, self._at + _BATCH_AT)
-        index, size, column, micros, flags, max_size, max_files, max_line = words
-        rules = Rules(bool(flags & _RAW), max_size, max_files, max_line)
-        return Batch(Place(index, size, column), rules, micros, bool(flags & _CLOSING))
+        micros, flags, *limits, lines, size = words[6:]
+        rules = Rules(_FORMATS[(flags >> 1 & 3) % len(_FORMATS)], *limits)
+        loss = Loss(lines, size, bool(flags & _TORN))
+        closing = bool(flags & _CLOSING)
+        return Batch(_place(words[:6]), rules, micros, closing, self.source, loss)
 
     @batch.setter
     def batch(self, batch: Batch) -> None:
-        place, rules = batch.place, batch.rules
-        flags = (_CLOSING if batch.closing else 0) | (_RAW if rules.raw else 0)
-        note = (place.index, place.size, place.column, batch.micros, flags)
-        limits = (rules.max_size, rules.max_files, rules.max_line)
-        _BATCH.pack_into(self._map, self._at + _BATCH_AT, *note, *limits)
+        rules, loss = batch.rules, batch.loss
+        flags = _FORMATS.index(rules.format) << 1 | (_CLOSING if batch.closing else 0)
+        flags |= _TORN if loss.torn else 0
+        limits = (rules.max_size, rules.max_files, rules.max_line, loss.lines, loss.size)
+        at = self._at + _BATCH_AT
+        _BATCH.pack_into(self._map, at, *_words(batch.place), batch.micros, flags, *limits)
         self.rotated = 0
+
+    @property
+    def source(self) -> tuple[str, int]:
+        """Return whose words are being written: id of the stream, run."""
+        return self.id, self.run[0]
+
+    @property
+    def loss(self) -> Loss:
+        """Return what was dropped of the stream; true while nothing is being dropped."""
+        return _loss(_LOSS.unpack_from(self._map, self._at + _LOSS_AT))
+
+    @loss.setter
+    def loss(self, loss: Loss) -> None:
+        _LOSS.pack_into(self._map, self._at + _LOSS_AT, loss.lines, loss.size, loss.torn)
+
+    @property
+    def loss_before(self) -> Loss:
+        """Return the same; true while something is being dropped, and without it."""
+        return _loss(_LOSS.unpack_from(self._map, self._at + _LOSS_BEFORE_AT))
+
+    @loss_before.setter
+    def loss_before(self, loss: Loss) -> None:
+        _LOSS.pack_into(self._map, self._at + _LOSS_BEFORE_AT, loss.lines, loss.size, loss.torn)
 
     @property
     def rotated(self) -> int:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 
-_STAMP = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z ")
+from . import objects
+from .formats import CONTINUES, UNFINISHED
+
+_STAMP = re.compile(rb'(?:\{"time":")?(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)[ "]')
+_PREFIX = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z ")
 _CONTROLS = {
     code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"
 }
@@ -14,9 +19,25 @@ _WIDEST = 32
 
 
 def stamp_of(line: bytes) -> bytes:
-    """Return the time stamp that a line begins with, with its blank; b"" if it has none."""
+    """Return the time stamp of a line, RFC 3339; b"" if it has none."""
     found = _STAMP.match(line)
-    return found.group() if found else b""
+    return found[1] if found else b""
+
+
+def text_of(line: bytes) -> bytes:
+    """Return what a service printed, of a line of its log in whatever format."""
+    if found := objects.parsed(line):
+        mark = CONTINUES if "continues" in found else UNFINISHED if "unfinished" in found else b"\n"
+        return str(found["text"]).encode("utf-8", "backslashreplace") + mark[:-1]
+    prefix = _PREFIX.match(line)
+    return line[prefix.end() :] if prefix else line
+
+
+def as_object(stream: str, line: bytes) -> bytes:
+    """Return a line as a JSON object with its end: id, time (null: it has none), text."""
+    time = stamp_of(line).decode() or None
+    text = text_of(line).decode("utf-8", "backslashreplace")
+    return json.dumps({"id": stream, "time": time, "text": text}).encode() + b"\n"
 
 
 def plain(line: bytes) -> str:

@@ -15,7 +15,7 @@ import socket
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from supervisor.core.spec import Log, LogFormat, LogTo
+from supervisor.core.spec import Log, LogTo, OnFull
 from supervisor.records import record
 from supervisor.unix.lines import LineConnection
 from supervisor.unix.poller import Poller
@@ -212,10 +212,12 @@ class LogRelay:
 
 def _rules(log: Log) -> dict[str, Any]:
     return {
-        "raw": log.format == LogFormat.RAW,
+        "format": log.format.value,
         "max_size": log.max_size,
         "max_files": log.max_files,
         "max_line": log.max_line,
+        "compress": log.compress,
+        "drop": log.on_full is OnFull.DROP,
     }
 
 

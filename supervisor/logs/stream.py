@@ -14,6 +14,9 @@ import os
 import time
 from collections.abc import Callable
 
+from supervisor.records import replace
+
+from .drain import Drain
 from .files import LogDirectory, LogFiles
 from .formats import Batch, Piece, Place, Rules, render
 from .notes import Notebook, Slot
@@ -31,6 +34,7 @@ class Stream:
         `folder` is the directory of the in-flight files. ValueError for a bad name.
         """
         self.rules = Rules()
+        self.compressible = False  # there are rotated files that are to be compressed
         self._name = name
         self._book = book
         self._folder = folder
@@ -45,6 +49,8 @@ class Stream:
             self.close()
             raise
         self._place = self._slot.settled
+        self._drain = Drain(self._slot, folder, self._flight_name + "~")
+        self._source = self._slot.source
         self._unsure = self._flight >= 0  # it may hold something
 
     @property
@@ -63,30 +69,37 @@ class Stream:
             index, size = self._place.index, self._place.size
             self._slot.run = (run, index, size)
         self.rules = rules
+        self.compressible = rules.compress and self._files.has_plain
+        self._source = (self._name, run)
         return index, size
 
     def write_batch(self, take: Callable[[int], int | None]) -> int | None:
         """Write what take(in-flight file) moves into it, and return its answer: a length."""
         self._make_flight()
         micros = time.time_ns() // 1000
-        if abs(micros - self._looked) > _LOOK_EVERY:
+        if abs(micros - self._looked) > _LOOK_EVERY or self._files.is_gone():
             self._look(micros)
-        batch = Batch(self._place, self.rules, micros)
+        batch = Batch(self._place, self.rules, micros, False, self._source, self._drain.loss)
         self._slot.batch = batch
         self._unsure = True
         size = take(self._flight)
         if size:
             pieces, place = render(os.pread(self._flight, size, 0), batch)
             self._carry_out(pieces, batch, 0, 0)
-            self._commit(place)
+            if self._files.is_gone():  # meanwhile, with what we have written
+                self._redo(os.pread(self._flight, size, 0))
+            else:
+                self._commit(place)
         self._unsure = False
         return size
 
     def end_line(self) -> None:
-        """End the line that is open, with a mark; nothing if there is none."""
-        if self._place.column:
+        """End the line that is open, with a mark, and tell of a loss; nothing if there is none."""
+        loss = self._drain.loss
+        if self._place.column or self._place.told != (loss.lines, loss.size):
             self._make_flight()
-            batch = Batch(self._place, self.rules, time.time_ns() // 1000, closing=True)
+            micros = time.time_ns() // 1000
+            batch = Batch(self._place, self.rules, micros, True, self._source, loss)
             self._slot.batch = batch
             self._unsure = True
             os.pwrite(self._flight, b"\n", 0)  # only to be not empty
@@ -94,6 +107,16 @@ class Stream:
             self._carry_out(pieces, batch, 0, 0)
             self._commit(place)
             self._unsure = False
+
+    def tell_loss(self) -> None:
+        """Tell of what was dropped, if there is something that is not told yet."""
+        loss = self._drain.loss
+        if self._place.told != (loss.lines, loss.size):
+            self.end_line()
+
+    def discard(self, take: Callable[[int], int | None]) -> int | None:
+        """Count what take(a file) moves there and forget it; return its answer: a length."""
+        return self._drain.discard(take)
 
     def recover(self) -> None:
         """Complete the batch that a predecessor, or an error, has left in flight."""
@@ -110,6 +133,7 @@ class Stream:
         """Leave the stream for good: its line is ended, nothing is in flight, no run is left."""
         with contextlib.suppress(OSError):  # empty, it does no harm
             os.unlink(self._flight_name, dir_fd=self._folder)
+        self._drain.forget()
         self._book.free(self._name)
         self._files.forget()
         self.close()
@@ -117,6 +141,7 @@ class Stream:
     def close(self) -> None:
         """Close the descriptors and leave everything as it is, to be taken up again."""
         self._files.close()
+        self._drain.close()
         if self._flight >= 0:
             os.close(self._flight)
             self._flight = -1
@@ -149,7 +174,9 @@ class Stream:
         size = self._files.size()
         there = size - (batch.place.size if rotated == 0 else 0)
         self._carry_out(pieces, batch, rotated, max(there, 0))
-        self._commit(Place(place.index, self._files.size(), place.column))
+        if self._files.is_gone():
+            raise OSError("it is removed again and again")
+        self._commit(replace(place, size=self._files.size()))
 
     def _carry_out(self, pieces: list[Piece], batch: Batch, rotated: int, there: int) -> None:
         """Write the pieces that belong behind `rotated` rotations; the first has `there` bytes."""
@@ -165,6 +192,7 @@ class Stream:
         # Noted before the oldest is removed: with max_files 1 that is the one just renamed.
         self._slot.rotated = number + 1
         self._files.prune(batch.place.index + number, batch.rules.max_files)
+        self.compressible = self.rules.compress and self.rules.max_files > 1
 
     def _commit(self, place: Place) -> None:
         self._slot.settled = place
@@ -174,11 +202,10 @@ class Stream:
     def _look(self, micros: int) -> None:
         """Go on in a new file where somebody has moved ours away, or made it shorter."""
         self._looked = micros
-        place = self._place
         if not self._files.is_current():
             self._files.close()
-            place = Place(place.index, 0, 0)
-        self._place = Place(place.index, self._files.size(), place.column)
+            self._place = replace(self._place, size=0, column=0, json=False)
+        self._place = replace(self._place, size=self._files.size())
 
 
 def _write(fd: int, piece: Piece, there: int) -> None:

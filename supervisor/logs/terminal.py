@@ -21,7 +21,7 @@ from supervisor.unix.signals import SignalPipe
 
 from .files import rotated_number
 from .follow import Follower
-from .paint import Painter, plain, stamp_of
+from .paint import Painter, plain, text_of
 
 _FAR_BEHIND = 4 << 20  # bytes; who lags more is not shown all
 _STILL_SHOWN = 65_536  # bytes, then
@@ -52,8 +52,7 @@ def _logs(folder: str, service: str = "") -> dict[str, tuple[int, int]]:
     for entry in _entries(folder):
         if entry.is_dir(follow_symlinks=False) and not service:
             found |= _logs(entry.path, entry.name)
-        elif entry.name.endswith(".log"):
-            known = rotated_number(entry.name)
+        elif (known := rotated_number(entry.name)) or entry.name.endswith(".log"):
             stem, number = known or (entry.name.removesuffix(".log"), 0)
             stream = f"{service}/{stem}" if service else stem
             found[stream] = max(found.get(stream, (1, 0)), (number + 1, 0))
@@ -91,7 +90,10 @@ class _Terminal:
         self._discover(since)
         self._pump()
         while not self._gone and not self._signals.take():
-            self._poller.wait(0 if self._fresh and not self._buffer else None)
+            patience = self._follower.patience()
+            self._poller.wait(0 if self._fresh and not self._buffer else patience)
+            if patience is not None:
+                self._look()
             self._pump()
         self._discover({})
         self._fresh = dict.fromkeys(self._follower.tails)
@@ -119,7 +121,9 @@ class _Terminal:
 
     def _meet(self, path: str) -> None:
         """Follow what is new at a path: a log, or those in a directory."""
-        if os.path.isdir(path):
+        if path == self._log_dir:  # it is back
+            self._discover({})
+        elif os.path.isdir(path):
             self._follower.watch(path)
             for stream in _logs(path, os.path.basename(path)):
                 self._add(stream, (0, 0))
@@ -155,7 +159,7 @@ class _Terminal:
         return bool(lines)
 
     def _painted(self, stream: str, line: bytes) -> bytes:
-        return self._painter.paint(stream, plain(line[len(stamp_of(line)) :]))
+        return self._painter.paint(stream, plain(text_of(line)))
 
     def _flush(self) -> bool:
         """Write what the terminal takes; tell whether it has taken all."""

@@ -13,7 +13,6 @@ import os
 import select
 import socket
 import time
-from collections import deque
 from typing import Any
 
 from supervisor.ipc.filelock import FileLock
@@ -21,8 +20,10 @@ from supervisor.ipc.relay import RelayQueue
 from supervisor.unix.lines import LineConnection
 from supervisor.unix.poller import Poller
 
+from .compress import Compressor
 from .files import LogDirectory
 from .formats import Rules
+from .lanes import Lane, Run
 from .notes import Notebook
 from .stream import Stream
 
@@ -32,58 +33,24 @@ _LAST_WORDS = 2.0  # seconds for the master to take what is told to it
 _LOCK_PATIENCE = 5.0
 
 
-class _Run:
-    """One run of a stream: its FIFO, and whether all of its processes have gone."""
-
-    __slots__ = ("ended", "fd", "fifo", "number", "rules")
-
-    def __init__(self, number: int, fifo: str, rules: Rules) -> None:
-        self.number = number
-        self.fifo = fifo
-        self.rules = rules
-        self.ended = False
-        self.fd = -1
-
-    def open(self) -> None:
-        """Open the FIFO; it never ends then, whoever else has it open."""
-        if self.fd < 0:
-            self.fd = os.open(self.fifo, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-
-    def close(self) -> None:
-        if self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
-
-
-class _Lane:
-    """One stream and its runs in order: the first is read, the others wait for its end."""
-
-    __slots__ = ("begun", "id", "retry_at", "runs", "stream")
-
-    def __init__(self, name: str) -> None:
-        self.id = name
-        self.runs: deque[_Run] = deque()
-        self.stream: Stream | None = None
-        self.begun = False  # the first run is being read
-        self.retry_at = 0.0  # while something cannot be written
-
-
 class Writer:
     """The loop: hear the master, take turns with the streams, sleep when all is quiet."""
 
     def __init__(self, sock: socket.socket, run_dir: str, log_dir: str) -> None:
         folder = os.path.join(run_dir, "inflight")
         os.makedirs(folder, 0o700, exist_ok=True)
-        self._top = LogDirectory(log_dir)
+        self._log_dir = log_dir
+        self._top = LogDirectory(log_dir, self._moved)
         self._folder = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._lock = FileLock(log_dir)
         self._poller = Poller()
         self._queue: RelayQueue[str] = RelayQueue()
         self._poller.watch(self._queue.fileno(), lambda _: None)
         self._master = LineConnection(sock, self._poller, self._heard, self._left_alone)
-        self._lanes: dict[str, _Lane] = {}
-        self._ending: dict[str, _Lane] = {}  # to be emptied without waiting for more
-        self._stuck: dict[str, _Lane] = {}  # to be tried again
+        self._lanes: dict[str, Lane] = {}
+        self._ending: dict[str, Lane] = {}  # to be emptied without waiting for more
+        self._stuck: dict[str, Lane] = {}  # to be tried again
+        self._gzip = Compressor(self._poller, self._top, self._trouble)
         self._leaving = False
         self._quitting = False
 
@@ -112,43 +79,63 @@ class Writer:
                 return False
         return True
 
+    def _moved(self) -> None:
+        """Have the lock on the log directory that has been put into the place of ours."""
+        lock = FileLock(self._log_dir)
+        if not lock.acquire(0):
+            raise OSError("another log writer writes into the new log directory")
+        self._lock.release()
+        self._lock = lock
+
     def _limit(self) -> float | None:
         if self._ending:
             return 0.0
         rest = self._queue.rest()
         self._poller.change(self._queue.fileno(), 0 if rest else select.EPOLLIN)
-        if not self._stuck:
-            return rest or None
-        soonest = min(lane.retry_at for lane in self._stuck.values()) - time.monotonic()
-        return max(min(rest or soonest, soonest), 0.0)
+        limits = [rest] if rest else []
+        if self._stuck:
+            soonest = min(lane.retry_at for lane in self._stuck.values())
+            limits.append(max(soonest - time.monotonic(), 0.0))
+        if (gzip := self._gzip.limit()) is not None:
+            limits.append(gzip)
+        return min(limits, default=None)
 
     def _round(self) -> None:
         if not self._queue.rest():
             for name in self._queue.poll(0):
-                self._turn(self._lanes[name])
+                if name in self._stuck:
+                    self._drop(self._stuck[name])
+                else:
+                    self._turn(self._lanes[name])
         for lane in list(self._ending.values()):
             self._turn(lane)
+        self._gzip.go_on()
         if self._stuck:
             now = time.monotonic()
             for lane in [lane for lane in self._stuck.values() if lane.retry_at <= now]:
                 self._turn(lane)
 
-    def _turn(self, lane: _Lane) -> bool:
+    def _turn(self, lane: Lane) -> bool:
         """Write one batch of a stream; tell whether there may be more of it at once."""
         try:
             more = self._step(lane)
         except Exception as error:  # noqa: BLE001 - one stream's trouble must not end the others
             self._stop(lane, error)
             return False
+        if lane.stream and lane.stream.compressible:
+            lane.stream.compressible = False
+            self._gzip.want(lane.id)
         if self._stuck.pop(lane.id, None):
             self._master.send({"trouble": f"the log of {lane.id} is written again"})
         return more
 
-    def _step(self, lane: _Lane) -> bool:
+    def _step(self, lane: Lane) -> bool:
         stream = lane.stream
         if stream is None:
             stream = lane.stream = Stream(lane.id, self._top, self._book, self._folder)
         stream.recover()
+        if lane.id in self._stuck:
+            self._queue.remove(lane.id)  # it may have been another run whose words were dropped
         if not lane.runs:
             return self._retire(lane, stream)
         run = lane.runs[0]
@@ -157,13 +144,15 @@ class Writer:
         if lane.id not in self._queue:
             self._hear(lane)
         taken = stream.write_batch(lambda target: self._queue.splice(lane.id, target))
+        if not taken:
+            stream.tell_loss()
         if taken or not run.ended:
             return bool(taken)
         stream.end_line()
         self._finish(lane, run)
         return bool(lane.runs)
 
-    def _retire(self, lane: _Lane, stream: Stream) -> bool:
+    def _retire(self, lane: Lane, stream: Stream) -> bool:
         """Forget a stream of which only a note was left, if nobody has asked for it to the end."""
         if self._quitting:
             stream.end_line()
@@ -171,7 +160,7 @@ class Writer:
             del self._lanes[lane.id]
         return False
 
-    def _begin(self, lane: _Lane, stream: Stream, run: _Run) -> bool:
+    def _begin(self, lane: Lane, stream: Stream, run: Run) -> bool:
         try:
             run.open()
         except FileNotFoundError:
@@ -186,7 +175,7 @@ class Writer:
         self._master.send(told)
         return True
 
-    def _finish(self, lane: _Lane, run: _Run) -> None:
+    def _finish(self, lane: Lane, run: Run) -> None:
         self._queue.remove(lane.id)
         run.close()
         lane.runs.popleft()
@@ -200,7 +189,7 @@ class Writer:
         assert lane.stream is not None
         lane.stream.forget()
 
-    def _hear(self, lane: _Lane) -> None:
+    def _hear(self, lane: Lane) -> None:
         """Have the run that is read in the queue; in no hurry unless it is over."""
         run = lane.runs[0]
         if lane.id not in self._queue:
@@ -210,26 +199,51 @@ class Writer:
         else:
             self._ending.pop(lane.id, None)
 
-    def _stop(self, lane: _Lane, error: Exception) -> None:
-        """Leave a stream alone for a while; its FIFO fills up, and nobody else's."""
+    def _stop(self, lane: Lane, error: Exception) -> None:
+        """Leave a stream alone for a while; its FIFO fills up, or is emptied, nobody else's."""
         self._queue.remove(lane.id)
         self._ending.pop(lane.id, None)
+        drops = bool(lane.runs) and lane.runs[0].rules.drop and lane.stream is not None
         if lane.id not in self._stuck:
             why = error.strerror if isinstance(error, OSError) and error.strerror else repr(error)
-            told = f"cannot write the log of {lane.id}: {why}; trying again every second"
+            what = "dropping what it prints and " if drops else ""
+            told = f"cannot write the log of {lane.id}: {why}; {what}trying again every second"
             self._master.send({"trouble": told})
         lane.retry_at = time.monotonic() + _RETRY
         self._stuck[lane.id] = lane
+        if drops:
+            self._begin_to_drop(lane)
 
-    def _lane(self, name: str) -> _Lane:
+    def _begin_to_drop(self, lane: Lane) -> None:
+        """Drop all of the runs that have ended, and have the one that goes on in the queue."""
+        for run in lane.runs:
+            with contextlib.suppress(OSError):  # its FIFO is told of when it is its turn
+                run.open()
+                self._queue.add(lane.id, run.fd)
+                if not run.ended or run is lane.runs[-1]:
+                    return
+                for _ in range(_LAST_TURNS):
+                    if not self._drop(lane):
+                        break
+            self._queue.remove(lane.id)
+
+    def _drop(self, lane: Lane) -> int | None:
+        assert lane.stream is not None
+        try:
+            return lane.stream.discard(lambda target: self._queue.splice(lane.id, target))
+        except OSError:  # the runtime directory is full as well: it has to wait
+            self._queue.remove(lane.id)
+            return None
+
+    def _lane(self, name: str) -> Lane:
         if name not in self._lanes:
-            self._lanes[name] = _Lane(name)
+            self._lanes[name] = Lane(name)
         return self._lanes[name]
 
     def _heard(self, message: dict[str, Any]) -> None:
         match message:
             case {"open": str(name), "run": int(number), "fifo": str(fifo), "log": dict(log)}:
-                self._open(name, _Run(number, fifo, Rules(**log)))
+                self._open(name, Run(number, fifo, Rules(**log)))
             case {"end": str(name), "run": int(number)}:
                 self._end(name, number)
             case {"quit": True}:
@@ -237,7 +251,7 @@ class Writer:
             case _:
                 self._master.send({"trouble": f"cannot understand the master: {message}"})
 
-    def _open(self, name: str, run: _Run) -> None:
+    def _open(self, name: str, run: Run) -> None:
         lane = self._lane(name)
         for known in lane.runs:
             if known.number == run.number:  # it is told anew: its rules may be others
@@ -259,6 +273,9 @@ class Writer:
         if lane and lane.begun and lane.id not in self._stuck:
             self._hear(lane)
 
+    def _trouble(self, text: str) -> None:
+        self._master.send({"trouble": text})
+
     def _left_alone(self) -> None:
         self._leaving = True
 
@@ -268,6 +285,7 @@ class Writer:
             for _ in range(_LAST_TURNS):
                 if self._lanes.get(lane.id) is not lane or not self._turn(lane):
                     break
+        self._gzip.close()
         end = time.monotonic() + _LAST_WORDS
         while self._master.backlog and time.monotonic() < end:
             self._poller.wait(end - time.monotonic())

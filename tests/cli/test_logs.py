@@ -1,5 +1,6 @@
 """The log files as `keepd logs` shows them, with a daemon and without."""
 
+import gzip
 import json
 import os
 import select
@@ -74,9 +75,45 @@ def test_lines_are_chosen(project, typed, shown):
 def test_as_json_each_line_is_an_object(project):
     done = keepd("-c", project, "logs", "web", "--json", "--grep", "t")
     assert [json.loads(line) for line in done.stdout.splitlines()] == [
-        {"id": "web/1", "line": stamp(2) + "two"},
-        {"id": "web/0", "line": stamp(3) + "three"},
+        {"id": "web/1", "time": stamp(2).strip(), "text": "two"},
+        {"id": "web/0", "time": stamp(3).strip(), "text": "three"},
     ]
+
+
+def test_json_and_since_go_through_every_format_and_compressed_files(project):
+    web = project.parent / "log" / "web"
+    (web / "1.000001.log.gz").write_bytes(gzip.compress((stamp(0) + "zero\n").encode() * 2))
+    line = {"time": stamp(7).strip(), "service": "web", "replica": 1, "run": 1, "text": "säven"}
+    with (web / "1.log").open("a") as file:
+        file.write(json.dumps(line, separators=(",", ":")) + "\n")
+    done = keepd("-c", project, "logs", "web/1", "--json", "--since", "2030-01-01T01:00:00+01:00")
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["text"] for line in found] == ["zero", "zero", "two", "säven"]
+    assert [line["time"] for line in found] == [stamp(n).strip() for n in (0, 0, 2, 7)]
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        (("2030-01-01T00:00:03Z",), ["three", "five"]),
+        (("2030-01-01T00:00:03.000001Z",), ["five"]),
+        (("2030-01-01T00:00:02Z", "-n", "1"), ["two", "five"]),
+        (("2030-01-01T00:00:02Z", "--grep", "t"), ["two", "three"]),
+        (("1h",), ["one", "two", "three", "five"]),
+        (("2031-01-01T00:00:00Z",), []),
+    ],
+)
+def test_since_leaves_earlier_lines_out(project, typed, shown):
+    assert words(keepd("-c", project, "logs", "web", "--since", *typed)) == shown
+
+
+def test_of_lines_without_a_time_since_says_that_it_cannot_tell(project):
+    (project.parent / "log" / "web" / "0.log").write_text("one\ntwo\n")
+    done = keepd("-c", project, "logs", "web", "--since", "1h")
+    assert [line.split()[-1] for line in done.stdout.splitlines()] == ["two"]  # of web/1
+    assert done.stderr == (
+        "cannot tell when the lines of web/0 were written (log.format: raw): none is shown\n"
+    )
 
 
 def test_a_running_daemon_tells_where(project, run_dir, socket, tmp_path):
@@ -94,6 +131,16 @@ def test_a_running_daemon_tells_where(project, run_dir, socket, tmp_path):
     [
         (("wbe",), 4, "cannot do that: no service in "),
         (("--grep", "["), 2, "cannot understand: argument --grep: no regular expression: "),
+        (
+            ("--since", "noon"),
+            2,
+            "cannot understand: argument --since: 'noon' is neither a duration",
+        ),
+        (
+            *(("--since", "2030-01-01"), 2),
+            "cannot understand: argument --since: '2030-01-01' does not tell its time zone",
+        ),
+        (("--since", "9" * 30), 2, "cannot understand: argument --since: '999"),
         (("-n", "few"), 2, "cannot understand: argument -n/--lines: 'few' is neither a number"),
     ],
 )

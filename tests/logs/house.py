@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gzip
 import os
 import re
 import signal
@@ -113,14 +115,17 @@ class House:
         return self.reap()
 
     def paths(self, name):
-        """Return a stream's files, the oldest first."""
+        """Return a stream's files, the oldest first; of a rotated one the plain, while it is."""
         folder, _, stem = str(self.log_dir / name).rpartition("/")
-        rotated = sorted(Path(folder).glob(f"{stem}.??????.log"))
+        plain = {path.name: path for path in Path(folder).glob(f"{stem}.??????.log")}
+        packed = {path.stem: path for path in Path(folder).glob(f"{stem}.??????.log.gz")}
+        found = packed | plain
+        rotated = [path for _, path in sorted(found.items())]
         return [*rotated, *(path for path in [Path(folder, f"{stem}.log")] if path.exists())]
 
     def text(self, name):
         """Return what is in a stream's files, the oldest first."""
-        return b"".join(path.read_bytes() for path in self.paths(name))
+        return b"".join(map(content, self.paths(name)))
 
     def lines(self, name):
         """Return the lines of a stream without their time stamps; each must have one."""
@@ -137,6 +142,29 @@ class House:
         self.poller.close()
 
 
+def content(path):
+    """Return what is in a file, be it compressed just now; b"" if it was rotated just now."""
+    for form in (path, path.with_name(path.name + ".gz")):
+        with contextlib.suppress(FileNotFoundError):
+            data = form.read_bytes()
+            return gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
+    return b""
+
+
 def numbered(first, last, width=20):
     """Return lines that tell their number, of uneven lengths."""
     return b"".join(b"line %d %s\n" % (i, b"x" * (i % width)) for i in range(first, last))
+
+
+def memory(pid):
+    """Return the most memory that a process has ever had, in bytes."""
+    (line,) = [
+        x for x in process.whole(f"/proc/{pid}/status").split(b"\n") if x.startswith(b"VmHWM")
+    ]
+    return int(line.split()[1]) << 10
+
+
+def print_some(house, fd, first, last):
+    for at in range(first, last, 100):
+        house.write(fd, numbered(at, at + 100))
+        house.hear(0.001)

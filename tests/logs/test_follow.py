@@ -4,6 +4,7 @@ import os
 import random
 import re
 import select
+import shutil
 
 import pytest
 
@@ -185,6 +186,11 @@ def print_slowly(fd):
     return 0
 
 
+def append(path, text):
+    with path.open("a") as file:
+        file.write(text)
+
+
 class Shown:
     """Two replicas with five lines each, and a process that shows them into a pipe."""
 
@@ -194,7 +200,12 @@ class Shown:
             logs.write(numbered(0, 5) + b"line %d has no end" % (number + 3))
         paths = {stream: logs.path for stream, logs in self.logs.items()}
         self._read, write = os.pipe()
-        self._pid = process.fork("logs", lambda: show(paths, choice, write, False), (write,))
+        self.said = folder / "said"
+        self._pid = process.fork(
+            "logs",
+            lambda: show(paths, choice, write, False, lambda text: append(self.said, text)),
+            (write,),
+        )
         os.close(write)
         self.text = b""
 
@@ -234,6 +245,44 @@ def test_show_follows_until_nobody_reads(tmp_path):
     shown.until(b"web/1    | line 4 has no end yet\n")
     assert b"line 7" not in shown.text
     assert shown.look_away() == 0
+
+
+def test_f64_following_goes_on_when_the_directory_was_deleted_and_made_anew(tmp_path):
+    logs = Logs(tmp_path / "web")
+    logs.folder.mkdir()
+    logs.write(b"one\n")
+    read, write = os.pipe()
+    streams, choice = {"web/0": logs.path}, Choice(last=1, follow=True)
+    pid = process.fork("follower", lambda: show(streams, choice, write, False, print), (write,))
+    os.close(write)
+    assert os.read(read, 100) == b"one\n"
+    shutil.rmtree(logs.folder)
+    logs.folder.mkdir()
+    logs.write(b"two\n")
+    assert select.select((read,), (), (), 20.0)[0]
+    assert os.read(read, 100) == b"two\n"
+    os.close(read)
+    logs.write(b"three\n")
+    assert end_of(pid) == 0
+
+
+def test_following_tells_of_files_that_were_removed_before_they_were_shown(tmp_path):
+    shown = Shown(tmp_path, Choice(last=1, follow=True))
+    shown.until(b"web/1    | line 4 xxxx\n")
+    logs = shown.logs["web/0"]
+    logs.write(b"\n")
+    shown.until(b"line 3 has no end\n")
+    for number in range(2, 6):
+        (tmp_path / rotated_name("0", number)).write_bytes(b"gone\n")
+        (tmp_path / rotated_name("0", number)).unlink()
+    os.rename(logs.path, tmp_path / rotated_name("0", 1))
+    (tmp_path / "0.000006.log").write_bytes(b"six\n")
+    logs.write(b"seven\n")
+    shown.until(b"seven\n")
+    shown.logs["web/1"].write(b"\n")
+    shown.until(b"web/1    | line 4 has no end\n")
+    shown.look_away()
+    assert shown.said.read_text() == "web/0: 4 files of the log were removed before they were shown"
 
 
 def test_s22_on_a_terminal_nothing_steers_the_terminal():
