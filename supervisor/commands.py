@@ -35,6 +35,7 @@ class Commands:
         self._poller = Poller()
         self._nursery = Nursery(self._poller)
         self._leaders: set[int] = set()
+        self._unclear = False  # there may be something to end and reap
         loop = asyncio.get_running_loop()
         loop.add_reader(self._poller.fileno(), self._poller.wait, 0.0)
         loop.add_signal_handler(signal.SIGCHLD, self._clear)
@@ -64,6 +65,8 @@ class Commands:
         if birth.stage is Stage.BORN:
             command.pid, command.pidfd = birth.pid, birth.pidfd
             self._leaders.add(birth.pid)
+            if self._unclear:
+                asyncio.get_running_loop().call_soon(self._clear)
             asyncio.get_running_loop().add_reader(birth.pidfd, command.died)
         elif birth.stage is Stage.FAILED:
             command.fail(birth.error)
@@ -99,6 +102,11 @@ class Commands:
 
     def _clear(self) -> None:
         """End and reap what has lost its parent and belongs to no command that still runs."""
+        self._unclear = self._nursery.expecting()
+        if (
+            self._unclear
+        ):  # a child that nobody knows may be a newborn that has not been told of yet
+            return
         known = self._leaders | self._nursery.pids()
         for pid in process.children(os.getpid()):
             if pid in known:
