@@ -15,16 +15,23 @@ from collections.abc import Mapping
 from supervisor.records import field, record
 
 
-def as_given() -> dict[str, str]:
-    """Return our environment as it was given to us.
-
-    Where that names no locale, CPython sets LC_CTYPE for itself, and for whatever it starts.
-    """
-    environ = dict(os.environ)
-    if environ.get("LC_CTYPE") in {"C.UTF-8", "C.utf8", "UTF-8"}:
+def _coerced() -> bool:
+    """Return whether CPython has set LC_CTYPE, for itself and for whatever it starts."""
+    if os.environ.get("LC_CTYPE") in {"C.UTF-8", "C.utf8", "UTF-8"}:
         with contextlib.suppress(OSError), open("/proc/self/environ", "rb") as file:
-            if b"\0LC_CTYPE=" not in b"\0" + file.read():
-                del environ["LC_CTYPE"]
+            return b"\0LC_CTYPE=" not in b"\0" + file.read()
+    return False
+
+
+# Looked at now: when we have a title, our first environment cannot be seen any more.
+_COERCED = _coerced()
+
+
+def as_given() -> dict[str, str]:
+    """Return our environment as it was given to us."""
+    environ = dict(os.environ)
+    if _COERCED:
+        environ.pop("LC_CTYPE", None)
     return environ
 
 

@@ -263,3 +263,11 @@ def test_a_reader_that_dies_or_hangs_changes_nothing(keepd, number):
     fifo.write_text("A=1\n")
     assert "~ jobs/0: restart: env.A" in reloaded(one)
     until(lambda: "reader" not in one.titles())
+
+
+@pytest.mark.parametrize("locale", [{}, {"LC_CTYPE": "C.UTF-8"}, {"LANG": "C.UTF-8"}])
+def test_a_locale_that_was_given_or_not_is_the_same_at_a_reload(keepd, locale):
+    env = {key: text for key, text in os.environ.items() if not key.startswith(("LC_", "LANG"))}
+    one = keepd(THREE, env=env | locale).up()
+    one.config.write_text(f"{one.config.read_text()}# a comment\n")
+    assert json.loads(reloaded(one, "--json"))["counts"]["untouched"] == len(pids(one))

@@ -256,6 +256,8 @@ def test_f64_following_goes_on_when_the_directory_was_deleted_and_made_anew(tmp_
     pid = process.fork("follower", lambda: show(streams, choice, write, False, print), (write,))
     os.close(write)
     assert os.read(read, 100) == b"one\n"
+    logs.write(b"and a half\n")  # by then it follows
+    assert os.read(read, 100) == b"and a half\n"
     shutil.rmtree(logs.folder)
     logs.folder.mkdir()
     logs.write(b"two\n")
