@@ -85,9 +85,9 @@ def sleeps(one, *seconds):
     return [pid for pid, words in lines.items() if words[0] == "sleep" and words[1] in seconds]
 
 
-def test_a_command_that_checks_is_run_as_the_service_is(either, tmp_path):
+def test_a_command_that_checks_is_run_as_the_service_is(keepd, tmp_path):
     look = 'exec > "$$OUT"; env; pwd -P; ps -o sid= -p $$$$; echo $$$$'
-    one = either(f"""
+    one = keepd(f"""
         services:
           web:
             command: sleep 1000
@@ -118,7 +118,7 @@ def test_a_command_that_hangs_is_killed_with_all_of_its_session_and_delays_nobod
     text = one.replica("hung/0")["last_exit"]["text"]
     assert text.startswith("not healthy: no answer within 0.1 s (3 times)")
     assert one.replica("well/0")["restarts"] == 0
-    until(lambda: not sleeps(one, "1001", "1002"))
+    until(lambda: not sleeps(one, "1001", "1002"), every=0.1)
 
 
 def test_f40_what_a_check_leaves_behind_is_ended_and_reaped(either):
@@ -133,7 +133,7 @@ def test_f40_what_a_check_leaves_behind_is_ended_and_reaped(either):
     until(lambda: ran.exists() and len(ran.read_text().split()) >= 4)
     prober = one.titles()["prober"]
     until(lambda: len(children(prober)) == 1)  # the zygote; and no zombie
-    until(lambda: not sleeps(one, "1001", "1002"))
+    until(lambda: not sleeps(one, "1001", "1002"), every=0.1)
     assert one.replica("web/0")["restarts"] == 0
 
 

@@ -50,8 +50,8 @@ def test_events_that_come_too_soon_are_counted_into_the_next(keepd):
     assert second["count"] > 2
 
 
-def test_a_hook_that_hangs_holds_up_neither_a_restart_nor_other_hooks_nor_the_end(either):
-    one = either("""
+def test_a_hook_that_hangs_holds_up_neither_a_restart_nor_other_hooks_nor_the_end(keepd):
+    one = keepd("""
         services:
           hangs:
             command: sh -c 'exit 1'
