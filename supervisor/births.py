@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from supervisor.core.spec import Log, ServiceSpec
 from supervisor.ipc.pidfd import Exit
-from supervisor.records import record
+from supervisor.records import record, replace
 from supervisor.unix import kin, process
 from supervisor.unix.birth import Birth, Stage
 from supervisor.unix.cgroup import Group, Tree
@@ -109,7 +109,14 @@ def environment(run: Run) -> dict[str, str]:
     env["KEEPD_SERVICE"] = run.spec.name
     if run.ear is not None:
         env["NOTIFY_SOCKET"] = run.ear.path
+        if run.spec.watchdog is not None:  # and WATCHDOG_PID, which only the newborn knows
+            env["WATCHDOG_USEC"] = str(int(run.spec.watchdog * 1e6))
     return env
+
+
+def listens(spec: ServiceSpec) -> bool:
+    """Return whether a service is given a socket to say how it is."""
+    return spec.watchdog is not None or (spec.ready is not None and spec.ready.notify)
 
 
 def argv(spec: ServiceSpec) -> tuple[str, ...]:
@@ -119,7 +126,7 @@ def argv(spec: ServiceSpec) -> tuple[str, ...]:
 
 def needs_zygote(spec: ServiceSpec) -> bool:
     """Return whether something must be set up between birth and exec."""
-    set_up = (spec.python, spec.identity, spec.umask, spec.nice)
+    set_up = (spec.python, spec.identity, spec.umask, spec.nice, spec.watchdog)
     return any(each is not None for each in set_up) or bool(spec.limits)
 
 
@@ -146,6 +153,15 @@ def order(run: Run, place: Place) -> dict[str, Any]:
         "identity": who and (who.uid, who.gid, who.groups),
         "group": run.group.make() if run.group is not None else None,
     }
+
+
+def command_order(run: Run, place: Place, argv: tuple[str, ...]) -> dict[str, Any]:
+    """Return the order of a command that is run on behalf of a run, as it is run itself.
+
+    It lives in the run's group and has its tag: so it can never outlive it.
+    """
+    spec = replace(run.spec, command=argv, shell=False, python=None)
+    return order(replace(run, spec=spec, ear=None), place)
 
 
 class Keeper(Protocol):
@@ -190,7 +206,7 @@ class Births:
         if run.group is not None and run.group.populated():
             run.group.kill()
             raise CannotError("processes of an earlier run are still being killed")
-        if run.spec.ready is not None and run.spec.ready.notify:
+        if listens(run.spec):
             run.ear = notify_socket(run, self._place)
             self._poller.watch(run.ear.fileno(), lambda _mask: self._keeper.heard(run))
         if needs_zygote(run.spec):

@@ -20,7 +20,7 @@ import traceback
 from collections.abc import Iterable
 from typing import Any
 
-from supervisor import __version__
+from supervisor import __version__, hooks
 from supervisor.config import plan as plans
 from supervisor.control.server import Server
 from supervisor.core import snapshot, words
@@ -121,7 +121,12 @@ class Master:
         self.relay = LogRelay(self.poller, launch.run_dir, launch.log_dir, self.say)
         place = Place(launch.run_dir, launch.project, launch.folder, anchored.nofile)
         self.processes = Processes(self.poller, self._report, self.relay, place)
-        self.readiness = Readiness(self.poller, self.relay, self.supervisor.services, self._report)
+        services, order = self.supervisor.services, self.processes.order
+        self.readiness = Readiness(self.poller, self.relay, services, self._report, order)
+        self.hooks = hooks.Hooks(
+            self.readiness.probes,
+            hooks.Desk(services, self._described, self.processes.hook_order, self.say, self.now),
+        )
         self.reloads = Reloads(self.poller, self)
         self.processes.spared = self.reloads.pids
         self.interrupts = 0
@@ -182,6 +187,7 @@ class Master:
         if now >= self._next_sweep():
             self.swept = now
             self.processes.sweep()
+            self.readiness.sweep()
             self._drain()
         if self.processes.need and not self.in_need:
             self.say(f"{self.processes.need}; trying again every second")
@@ -191,6 +197,7 @@ class Master:
             self.handle(TimePassed(), heard)
             self._drain()
         self.verbs.look()
+        self.hooks.look()
         self.reloads.look()
         if self.changed and self.managed:
             self._notify_status()
@@ -222,7 +229,6 @@ class Master:
     def status(self, ids: Iterable[str]) -> dict[str, Any]:
         """Return the status object for the replicas."""
         now = self.now()
-        facts = snapshot.Facts(self.processes.pid, self._word)
         daemon = {
             "pid": self.anchor_pid,
             "master_pid": os.getpid(),
@@ -232,9 +238,17 @@ class Master:
             "version": __version__,
             "unattributed": [p for p in self.processes.strangers() if p != self.readiness.pid],
         }
-        clocks = snapshot.Clocks(now, time.time())
-        services = snapshot.services(self.supervisor, ids, facts, clocks)
-        return {"version": 1, "daemon": daemon, "services": services}
+        return {"version": 1, "daemon": daemon, "services": self._services(ids)}
+
+    def _services(self, ids: Iterable[str]) -> dict[str, Any]:
+        facts = snapshot.Facts(self.processes.pid, self._word)
+        clocks = snapshot.Clocks(self.now(), time.time())
+        return snapshot.services(self.supervisor, ids, facts, clocks)
+
+    def _described(self, key: str) -> dict[str, Any]:
+        (service,) = self._services([key]).values()
+        replica: dict[str, Any] = service["replicas"][0]
+        return replica
 
     def _word(self, key: str) -> str:
         return self.readiness.note(key) or self.processes.words(key)
@@ -250,7 +264,7 @@ class Master:
 
     def _patience(self) -> float:
         times = [self._next_sweep(), *(self.leaving or ())[:1]]
-        others = (self.supervisor, self.verbs, self.reloads)
+        others = (self.supervisor, self.verbs, self.reloads, self.hooks)
         deadlines = [other.next_deadline() for other in others]
         times.extend(deadline for deadline in deadlines if deadline is not None)
         return 0.0 if self.reports else max(0.0, min(times) - self.now())
@@ -280,11 +294,14 @@ class Master:
             case Leave(code):
                 self.leaving = (self.now() + DRAIN, code)
                 self.reloads.close()
-                self.readiness.close()
-                with contextlib.suppress(OSError):  # out of descriptors, say; they were asked
-                    self.processes.kill_strangers()
-                self.say(f"keepd leaves with exit code {code}")
-                self.relay.finish(lambda: self._left(code))
+                self.hooks.finish(lambda: self._clear_up(code))
+
+    def _clear_up(self, code: int) -> None:
+        self.readiness.close()
+        with contextlib.suppress(OSError):  # out of descriptors, say; they were asked
+            self.processes.kill_strangers()
+        self.say(f"keepd leaves with exit code {code}")
+        self.relay.finish(lambda: self._left(code))
 
     def _left(self, code: int) -> None:
         self.code = code
@@ -294,10 +311,11 @@ class Master:
         service = self.supervisor.services.get(key)
         if service is None:  # it is forgotten, which is told
             return
-        self.readiness.changed(key, before, after)
+        self.readiness.changed(key, after)
         line = words.changed_words(service, before, after, self.processes.pid(key))
         if line:
             self.say(line)
+        self.hooks.changed(key, before, after)
 
     def _report(self, key: str, report: Report) -> None:
         self.reports.append((key, report))

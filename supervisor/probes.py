@@ -1,4 +1,4 @@
-"""The master's side of readiness probes: what is being asked, and the prober that asks it.
+"""The master's side of all probes: what is being asked, and the prober that asks it.
 
 The prober is a process of its own, forked when first needed and again when it has died; then all
 that is still being asked is asked anew. Its death costs time, never an answer. Nothing here
@@ -15,11 +15,11 @@ import select
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from supervisor import records
-from supervisor.core.spec import Ready
+from supervisor.core.spec import Health, Ready
 from supervisor.unix import process
 from supervisor.unix.lines import LineConnection
 from supervisor.unix.poller import Poller
@@ -27,7 +27,10 @@ from supervisor.unix.poller import Poller
 # Where the log of a run begins: path of the stream's current file, the number that the file it
 # begins in has or will get when it is rotated, and the offset in that file.
 Begin = tuple[str, int, int]
+Order = Mapping[str, Any]  # to bear a command by, as a zygote takes it
 
+TRY_LIMIT = 2.0  # seconds that one try may take to find out whether a service is ready
+EXEC_LIMIT = 10.0  # and those of a command
 PACE = 0.5  # seconds at least from one birth of a prober to the next
 
 
@@ -44,10 +47,12 @@ def _live(sock_fd: int, pause: float) -> int:
 
 
 class Probes:
-    """Asks on behalf of many runs at once; ready(id, run) is told once, note(id, run, why) often.
+    """Asks on behalf of many runs at once.
 
-    Both are called from inside the poller's wait, never from start() or stop(); with one
-    exception: that there can be no prober is noted at once.
+    ready(id, run) is told once, note(id, run, why) often, and health(id, run, why) for each failed
+    check, and with None for the first that is passed after that. They are called from inside the
+    poller's wait, never from start() or stop(); with one exception: that there can be no prober is
+    noted at once.
     """
 
     def __init__(
@@ -55,21 +60,34 @@ class Probes:
         poller: Poller,
         ready: Callable[[str, int], None],
         note: Callable[[str, int, str], None],
+        health: Callable[[str, int, str | None], None],
     ) -> None:
         """Ask nothing yet; there is no process before the first start()."""
         self.pid: int | None = None  # of the prober that lives
         self._poller = poller
         self._ready = ready
         self._note = note
+        self._health = health
+        self.hooked: Callable[[int, str], None] = lambda _number, _why: None
+        self._hooks: set[int] = set()  # commands that run, or are on their way to the prober
         self._asked: dict[str, dict[str, Any]] = {}  # by id: one run of a replica at a time
         self._connection: LineConnection | None = None
         self._pidfds: set[int] = set()  # of probers that live or are to be reaped
         self._born = -PACE
 
-    def start(self, key: str, run: int, ready: Ready, begin: Begin | None = None) -> None:
-        """Ask until it is ready; where `ready.log` is set, its log is read from `begin` on."""
-        self._forget(key)
-        message = {"probe": key, "run": run, "ready": records.asdict(ready), "begin": begin}
+    def start(
+        self, key: str, run: int, check: Ready | Health, more: Begin | Order | None = None
+    ) -> None:
+        """Ask until it is ready, or about its health for as long as it is not forgotten.
+
+        Where `log` is set, its log is read from `more` on; a command is run by the order `more`.
+        """
+        self.forget(key)
+        live = isinstance(check, Health)
+        how = {name: value for name, value in records.asdict(check).items() if value is not None}
+        how["limit"] = check.timeout if live else EXEC_LIMIT if check.exec else TRY_LIMIT
+        message = {"probe": key, "run": run, "live": live, "check": how}
+        message["order" if check.exec else "begin"] = more
         self._asked[key] = message
         if self._connection is not None:
             self._connection.send(message)
@@ -79,15 +97,33 @@ class Probes:
     def stop(self, key: str, run: int) -> None:
         """Ask no longer; an unknown run is fine."""
         if self._is_asked(key, run):
-            self._forget(key)
+            self.forget(key)
 
-    def drop(self, key: str) -> None:
-        """Ask no longer, whatever run it was."""
-        self._forget(key)
+    def hook(self, number: int, order: Order, limit: float) -> None:
+        """Run a command once; hooked(number, why) is called when it is over, "" if all went well.
+
+        It may be called at once where there can be no prober.
+        """
+        self._hooks.add(number)
+        if self._connection is None:
+            self._begin()
+        if self._connection is not None:
+            self._connection.send({"hook": number, "order": order, "limit": limit})
+
+    def hurry(self, limit: float) -> None:
+        """Leave so many seconds to all hooks that run."""
+        if self._connection is not None:
+            self._connection.send({"hurry": limit})
+
+    def again(self) -> None:
+        """Start a prober where there should be one, and could not be; called now and then."""
+        if self._asked and self._connection is None:
+            self._begin()
 
     def close(self) -> None:
         """End the prober."""
         self._asked.clear()
+        self._hooks.clear()
         if self._connection is not None:
             self._connection.close()
             self._connection = None
@@ -101,7 +137,8 @@ class Probes:
     def _is_asked(self, key: str, run: int) -> bool:
         return key in self._asked and self._asked[key]["run"] == run
 
-    def _forget(self, key: str) -> None:
+    def forget(self, key: str) -> None:
+        """Ask nothing more of this replica, whatever its run."""
         asked = self._asked.pop(key, None)
         if asked is not None and self._connection is not None:
             self._connection.send({"forget": key, "run": asked["run"]})
@@ -109,13 +146,19 @@ class Probes:
     def _begin(self) -> None:
         try:
             self._connection = self._fork()
-        except OSError as error:  # tried again with the next start()
+        except OSError as error:  # tried again with the next start(), or again()
             words = (error.strerror or str(error)).lower()
             for key, asked in list(self._asked.items()):
                 self._note(key, asked["run"], f"cannot start the prober: {words}")
+            self._lose_hooks(f"cannot start the prober: {words}")
             return
         for asked in self._asked.values():
             self._connection.send(asked)
+
+    def _lose_hooks(self, why: str) -> None:
+        lost, self._hooks = self._hooks, set()
+        for number in lost:
+            self.hooked(number, why)
 
     def _fork(self) -> LineConnection:
         now = time.monotonic()
@@ -153,6 +196,15 @@ class Probes:
             case {"note": str(key), "run": int(run), "text": str(text)}:
                 if self._is_asked(key, run):
                     self._note(key, run, text)
+            case {"hooked": int(number), "text": str(text)}:
+                self._hooks.discard(number)
+                self.hooked(number, text)
+            case {"passed": str(key), "run": int(run)}:
+                if self._is_asked(key, run):
+                    self._health(key, run, None)
+            case {"failed": str(key), "run": int(run), "text": str(text)}:
+                if self._is_asked(key, run):
+                    self._health(key, run, text)
 
     def _died(self) -> None:
         self._connection = None
@@ -160,5 +212,6 @@ class Probes:
         for pidfd in self._pidfds:
             # Never two, even if it has only lost its socket.
             process.send_signal(pidfd, signal.SIGKILL)
-        if self._asked:
+        self._lose_hooks("the prober that ran it was killed")
+        if self._asked and self._connection is None:
             self._begin()

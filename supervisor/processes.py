@@ -13,8 +13,18 @@ import select
 import signal
 import stat
 from collections.abc import Callable, Iterable
+from typing import Any
 
-from supervisor.births import Births, Place, Run, Streams, passable_folder, tag
+from supervisor import ears
+from supervisor.births import (
+    Births,
+    Place,
+    Run,
+    Streams,
+    command_order,
+    passable_folder,
+    tag,
+)
 from supervisor.core.events import (
     Action,
     BecameReady,
@@ -27,6 +37,7 @@ from supervisor.core.events import (
     SpawnFailed,
     Terminate,
 )
+from supervisor.core.service import Service
 from supervisor.core.spec import ServiceSpec
 from supervisor.ipc import pidfd as pidfds
 from supervisor.records import replace
@@ -94,6 +105,17 @@ class Processes:
         if run is None or run.pidfd < 0 or not run.spawned or run.exit is not None:
             return False
         return pidfds.send_signal(run.pidfd, signum)
+
+    def order(self, id: str, argv: tuple[str, ...]) -> dict[str, Any]:  # noqa: A002
+        """Return how to bear a command on behalf of a replica that runs; {} if it does not."""
+        run = self._runs.get(id)
+        return {} if run is None else command_order(run, self.place, argv)
+
+    def hook_order(self, service: Service, number: int, argv: tuple[str, ...]) -> dict[str, Any]:
+        """Return how to bear a command that tells of a run, whether it is over or not."""
+        marks = kin.Marks(tag(self.place, service.id, number), None)
+        run = Run(service.id, number, service.spec, None, marks)
+        return command_order(run, self.place, argv)
 
     def pid(self, id: str) -> int | None:  # noqa: A002
         """Return the pid of the leader, while it lives."""
@@ -201,13 +223,8 @@ class Processes:
 
     def heard(self, run: Run) -> None:
         """Take what a run says on its notify socket."""
-        for said in run.ear.take() if run.ear is not None else ():
-            if said.status is not None:
-                run.status = said.status
-            if said.ready and not run.ready:
-                run.ready = True
-                if run.spawned:
-                    self._report(run.id, BecameReady(run.number))
+        for report in ears.news(run):
+            self._report(run.id, report)
 
     # ---- death ----------------------------------------------------------------------------------
 

@@ -1,17 +1,17 @@
-"""Who is asked whether it is ready, from its birth until it is or is not waited for any more.
+"""Who is asked whether it is ready, from its birth on, and then whether it still does its work.
 
 It decides nothing: what is found out is reported to the core as any other news, and why somebody
-is not ready yet is kept in words, for people.
+is not ready yet, or cannot be asked, is kept in words, for people.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from supervisor.core.events import BecameReady, Report
+from supervisor.core.events import BecameReady, CheckFailed, CheckPassed, Report
 from supervisor.core.service import Service, State
 from supervisor.logs.relay import LogRelay
-from supervisor.probes import Probes
+from supervisor.probes import Order, Probes
 from supervisor.unix.poller import Poller
 
 
@@ -24,18 +24,21 @@ class Readiness:
         relay: LogRelay,
         services: Mapping[str, Service],
         report: Callable[[str, Report], None],
+        order: Callable[[str, tuple[str, ...]], Order],
     ) -> None:
+        """Be silent; `order(id, argv)` says how a command is run on behalf of a replica."""
         self._relay = relay
         self._services = services
         self._report = report
+        self._order = order
         self._notes: dict[str, str] = {}
-        self._probes = Probes(poller, self._ready, self._noted)
+        self.probes = Probes(poller, self._ready, self._noted, self._checked)
         relay.opened = self._log_opened
 
     @property
     def pid(self) -> int | None:
         """The prober's, while there is one."""
-        return self._probes.pid
+        return self.probes.pid
 
     def note(self, key: str) -> str:
         """Return why a replica is, or was, not ready; or nothing."""
@@ -50,27 +53,38 @@ class Readiness:
         if service.run != run or service.state is not State.STARTING or not service.born:
             return
         position = self._relay.position(key, run)
-        if ready.log is None:
-            self._probes.start(key, run, ready)
+        if ready.exec:
+            self.probes.start(key, run, ready, self._order(key, ready.exec))
+        elif ready.log is None:
+            self.probes.start(key, run, ready)
         elif position is not None:  # else it is asked when the log writer has said where it begins
-            self._probes.start(key, run, ready, (self._relay.path(key), *position))
+            self.probes.start(key, run, ready, (self._relay.path(key), *position))
 
-    def changed(self, key: str, before: str, after: str) -> None:
+    def changed(self, key: str, after: str) -> None:
         """Hear that a replica has come into another state."""
         service = self._services[key]
-        if before == State.STARTING and service.spec.ready:
-            self._probes.stop(key, service.run)
+        health = service.spec.health
+        if service.spec.ready or health:
+            self.probes.forget(key)
+        if health and after == State.RUNNING and service.state is State.RUNNING:
+            order = self._order(key, health.exec) if health.exec else None
+            if order or not health.exec:  # else its end is about to be heard
+                self.probes.start(key, service.run, health, order)
         if after != State.STARTING and service.cause != "overdue":
             self._notes.pop(key, None)
 
+    def sweep(self) -> None:
+        """Try again what could not be tried."""
+        self.probes.again()
+
     def forget(self, key: str) -> None:
         """Hear that there is no such replica any more."""
-        self._probes.drop(key)
+        self.probes.forget(key)
         self._notes.pop(key, None)
 
     def close(self) -> None:
         """Ask nobody any more."""
-        self._probes.close()
+        self.probes.close()
 
     def _log_opened(self, key: str, run: int, _position: tuple[int, int]) -> None:
         if key in self._services:
@@ -79,7 +93,15 @@ class Readiness:
     def _ready(self, key: str, run: int) -> None:
         self._report(key, BecameReady(run))
 
+    def _checked(self, key: str, run: int, why: str | None) -> None:
+        self._notes.pop(key, None)
+        self._report(key, CheckPassed(run) if why is None else CheckFailed(run, why))
+
     def _noted(self, key: str, run: int, text: str) -> None:
         service = self._services.get(key)
-        if service is not None and service.run == run:
-            self._notes[key] = text
+        if service is None or service.run != run:
+            return
+        if service.state is State.RUNNING:
+            text = f"its health cannot be checked: {text}"
+            self._relay.say(f"{key}: {text}")
+        self._notes[key] = text

@@ -1,6 +1,6 @@
-"""One try to find out whether a service is ready: a connection, a request, a look into its log.
+"""One try to find out whether a service does its work: a connection, a request, a look at its log.
 
-Each returns None if it is, else in words why not; what goes wrong on the way is raised. Nothing
+Each returns None if it does, else in words why not; what goes wrong on the way is raised. Nothing
 here decides when to try again. No proxy is asked, no redirect followed, no certificate checked:
 it is asked whether a service answers, not who it is.
 """
@@ -18,10 +18,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
+from supervisor.commands import Commands
+from supervisor.core.words import exit_words
 from supervisor.logs.paint import text_of
 from supervisor.logs.tail import Tail
 
-TRY_LIMIT = 2.0  # seconds that one try may take
 MAX_HEAD = 65_536  # bytes that a status line may have
 OK = range(200, 400)
 READS = 16  # chunks of a log that one try reads, so that a flood does not hold up the others
@@ -60,7 +61,7 @@ class Names:
             lookup.exception()  # nobody may be waiting for it any more
 
 
-async def _connect(names: Names, host: str, port: int) -> socket.socket:
+async def _connect(names: Names, host: str, port: int, limit: float) -> socket.socket:
     """Return a connection to the first address that takes one, or raise the last one's error."""
     addresses = await names.addresses(host, port)
     error: OSError = ConnectionRefusedError()
@@ -68,7 +69,7 @@ async def _connect(names: Names, host: str, port: int) -> socket.socket:
         sock = socket.socket(family, kind, protocol)
         sock.setblocking(False)
         try:
-            async with asyncio.timeout(TRY_LIMIT / len(addresses)):
+            async with asyncio.timeout(limit / len(addresses)):
                 await asyncio.get_running_loop().sock_connect(sock, address)
         except OSError as failed:  # TimeoutError is one
             error = failed
@@ -84,19 +85,19 @@ async def _connect(names: Names, host: str, port: int) -> socket.socket:
     raise error
 
 
-async def try_tcp(names: Names, address: str) -> str | None:
+async def try_tcp(names: Names, address: str, limit: float) -> str | None:
     """Connect to HOST:PORT; return why it cannot be used, or None."""
     host, _, port = address.rpartition(":")
-    (await _connect(names, host.strip("[]") or "127.0.0.1", int(port))).close()
+    (await _connect(names, host.strip("[]") or "127.0.0.1", int(port), limit)).close()
     return None
 
 
-async def try_http(names: Names, url: str) -> str | None:
+async def try_http(names: Names, url: str, limit: float) -> str | None:
     """GET a URL; return why its answer is not good enough, or None."""
     parts = urlsplit(url)
     tls = parts.scheme == "https"
     host = parts.hostname or "127.0.0.1"
-    sock = await _connect(names, host, parts.port or (443 if tls else 80))
+    sock = await _connect(names, host, parts.port or (443 if tls else 80), limit)
     options: dict[str, Any] = {"ssl": _trusting(), "server_hostname": host} if tls else {}
     reader, writer = await asyncio.open_connection(sock=sock, limit=MAX_HEAD, **options)
     try:
@@ -110,7 +111,7 @@ async def try_http(names: Names, url: str) -> str | None:
 
 
 def _judged(status: bytes) -> str | None:
-    """Return what a status line says against readiness."""
+    """Return what a status line says against it."""
     if not status:
         return "connection closed without an answer"
     version, _, rest = status.decode("latin-1").strip().partition(" ")
@@ -148,3 +149,11 @@ class LogLines:
 
     def _matches(self, line: bytes) -> bool:
         return re.search(self._pattern, text_of(line).decode("utf-8", "replace")) is not None
+
+
+async def try_exec(commands: Commands, order: dict[str, Any]) -> str | None:
+    """Run a command; return why it does not say yes, or None. CannotError if it cannot be run."""
+    code, line = await commands.run(order)
+    if code == 0:
+        return None
+    return f"{line} ({exit_words(code)})" if line else f"the check {exit_words(code)}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from .nodes import Entry, Mapping, Node, Scalar, Sequence
-from .shapes import READY_KINDS
+from .shapes import KINDS
 
 # Ways of saying what runs: who takes one leaves the other way's defaults alone.
 _WAYS: Final = {
@@ -65,20 +65,21 @@ def applied(defaults: Mapping, own: Mapping) -> Mapping:
     for way, others in _WAYS.items():
         if way in own.entries:
             under = {name: entry for name, entry in under.items() if name not in others}
-    ready = under.get("ready")
-    if ready and "ready" not in own.entries and not _says_when(ready.value):
-        del under["ready"]
+    for name in KINDS:
+        part = under.get(name)
+        if part and name not in own.entries and not _says_how(part.value, name):
+            del under[name]
     return over(Mapping(defaults.at, under), own)
 
 
 def _laid(under: Mapping, own: Mapping, name: str) -> Mapping:
-    """Merge one mapping; of the kinds of readiness a service's own replaces the default one."""
+    """Merge one mapping; of the kinds of a check a service's own replaces the default one."""
     entries = dict(under.entries)
-    if name == "ready" and _says_when(own):
-        entries = {key: entry for key, entry in entries.items() if key not in READY_KINDS}
+    if name in KINDS and _says_how(own, name):
+        entries = {key: entry for key, entry in entries.items() if key not in KINDS[name]}
     return Mapping(own.at, entries | own.entries)
 
 
-def _says_when(ready: Node) -> bool:
-    """Return whether it names a kind of readiness; time limits alone are no readiness."""
-    return not isinstance(ready, Mapping) or any(kind in ready.entries for kind in READY_KINDS)
+def _says_how(part: Node, name: str) -> bool:
+    """Return whether it names a kind of check; time limits alone check nothing."""
+    return not isinstance(part, Mapping) or any(kind in part.entries for kind in KINDS[name])

@@ -21,7 +21,7 @@ from . import units
 from .document import Document
 from .limits import NAMES
 from .names import NAME
-from .shapes import PARTS, READY_KINDS, SHAPES, Field, Kind
+from .shapes import KINDS, PARTS, SHAPES, Field, Kind
 
 _Word = str | int | float | bool
 _SPECIAL: Final[Mapping[tuple[type, str], Any]] = {
@@ -58,8 +58,10 @@ def schema() -> dict[str, Any]:
     made: dict[str, Any] = msgspec.json.schema(structs[Document])
     parts = made["$defs"]
     # What defaults leave open, a service may say: so they have parts of their own.
-    parts["ReadyDefaults"] = copy.deepcopy(parts["Ready"])
-    loose = json.dumps(parts["Service"]).replace("#/$defs/Ready", "#/$defs/ReadyDefaults")
+    loose = json.dumps(parts["Service"])
+    for name in map(str.title, KINDS):
+        parts[f"{name}Defaults"] = copy.deepcopy(parts[name])
+        loose = loose.replace(f"#/$defs/{name}", f"#/$defs/{name}Defaults")
     parts["Document"]["properties"]["defaults"] = {
         "$ref": "#/$defs/Defaults",
         "description": SHAPES[Document]["defaults"].help,
@@ -69,7 +71,8 @@ def schema() -> dict[str, Any]:
         "description": "Any keys of a service.",
     }
     parts["Service"]["oneOf"] = [{"required": ["command"]}, {"required": ["python"]}]
-    parts["Ready"]["oneOf"] = [{"required": [kind]} for kind in READY_KINDS]
+    for name, kinds in KINDS.items():
+        parts[name.title()]["oneOf"] = [{"required": [kind]} for kind in kinds]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "keepd",

@@ -14,11 +14,13 @@ from typing import Any
 from supervisor.core.spec import (
     Backoff,
     Condition,
+    Health,
     Identity,
     Limit,
     Log,
     LogFormat,
     LogTo,
+    On,
     OnFull,
     Ready,
     Restart,
@@ -99,7 +101,7 @@ def _written(
 ) -> dict[str, Any]:
     """Return a spec as JSON takes it, its environment by number."""
     written = {field.name: getattr(spec, field.name) for field in fields(spec)}
-    for name in ("identity", "ready", "backoff", "start_limit", "stop", "log"):
+    for name in ("identity", "ready", "health", "backoff", "start_limit", "stop", "on", "log"):
         part = written[name]
         if part is not None:
             written[name] = {field.name: getattr(part, field.name) for field in fields(part)}
@@ -125,6 +127,8 @@ def _spec(
         "identity": _identity(written["identity"]),
         "limits": {name: Limit(*each) for name, each in written["limits"].items()},
         "ready": _part(Ready, written["ready"], parts),
+        "health": _part(Health, written["health"], parts),
+        "on": _part(On, written["on"], parts),
         "restart": Restart(written["restart"]),
         "backoff": _part(Backoff, written["backoff"], parts),
         "start_limit": _part(StartLimit, written["start_limit"], parts),
@@ -143,6 +147,7 @@ def _identity(written: dict[str, Any] | None) -> Identity | None:
 def _part(kind: type, written: dict[str, Any] | None, parts: dict[Any, Any]) -> Any:  # noqa: ANN401 - of `kind`
     if written is None:
         return None
+    written = {k: tuple(v) if isinstance(v, list) else v for k, v in written.items()}
     key = (kind, *written.items())
     if key not in parts:
         words = {"then": Then, "to": LogTo, "format": LogFormat, "on_full": OnFull}

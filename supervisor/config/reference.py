@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from supervisor import records
-from supervisor.core.spec import Ready, ServiceSpec, StartLimit
+from supervisor.core.spec import Health, On, Ready, ServiceSpec, StartLimit
 
 from . import units
 from .document import Document
@@ -45,6 +45,16 @@ _EXAMPLES: Final = {
     (Ready, "tcp"): "127.0.0.1:8000",
     (Ready, "http"): "http://127.0.0.1:8000/",
     (Ready, "after"): "2s",
+    (Ready, "exec"): "[redis-cli, ping]",
+    (Health, "tcp"): "127.0.0.1:8000",
+    (Health, "http"): "http://127.0.0.1:8000/",
+    (Health, "exec"): "[redis-cli, ping]",
+    (ServiceSpec, "watchdog"): "# watchdog: 30s",
+    (On, "ready"): "[./announce.sh]",
+    (On, "unhealthy"): "[./page.sh, restarted]",
+    (On, "exit"): "[./count.sh]",
+    (On, "backoff"): "[./page.sh, later]",
+    (On, "failed"): "[./page.sh, never]",
     (StartLimit, "starts"): "10",
 }
 _HEAD: Final = """\
@@ -52,7 +62,8 @@ Every key of a config, with its default and why it is there. Made by
 `python -m supervisor.config.reference`; do not edit. It is itself a config: `keepd check` takes it.
 
 Durations: 200ms 30s 1m 1h30m 2d. Sizes: 512B 64KiB 50MB. A number never stands without its unit.
-In command, env, args, kwargs, interpreter, cwd, env_file, ready.tcp and ready.http are expanded:
+In command, env, args, kwargs, interpreter, cwd, env_file, on, and in addresses and commands of
+ready and health are expanded:
 ${VAR}, ${VAR:-default} and ${replica}; $$ is $, and any other $ is left alone: so with shell: true
 $VAR without braces is the shell's. Relative paths start in the folder of the file they stand in.
 Scalars have the meaning that the key wants: no and 010 are texts, true and false the only truths.

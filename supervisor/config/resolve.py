@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from supervisor.core.spec import Ready, ServiceSpec
-from supervisor.records import replace
+from supervisor.core.spec import Health, On, Ready, ServiceSpec
+from supervisor.records import asdict, replace
 
 from .environ import Environments
 from .faults import Faults
@@ -19,6 +19,8 @@ from .places import Overrides
 from .rules import Draft
 from .template import Template
 from .users import Users, Who
+
+Check = TypeVar("Check", Ready, Health)
 
 _HOST: Final = r"(\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[^\s/?#@:\[\]]+)"
 _TCP: Final = re.compile(rf"{_HOST}:([0-9]{{1,5}})")
@@ -60,7 +62,9 @@ class Resolver:
             env=self._environments.of(spec, template, who.variables),
             env_file=tuple(self._path(draft, file, template) for file in spec.env_file),
             cwd=self._path(draft, spec.cwd, template),
-            ready=spec.ready and self._ready(spec.ready, template),
+            ready=spec.ready and self._check(spec.ready, template),
+            health=spec.health and self._check(spec.health, template),
+            on=spec.on and _expanded(spec.on, template),
         )
 
     def _path(self, draft: Draft, written: str, template: Template) -> str:
@@ -78,21 +82,27 @@ class Resolver:
             return self._path(draft, written, template) if "/" in path else path
         return written
 
-    def _ready(self, ready: Ready, template: Template) -> Ready:
-        tcp = None if ready.tcp is None else template.expand(ready.tcp)
-        http = None if ready.http is None else template.expand(ready.http)
+    def _check(self, check: Check, template: Template) -> Check:
+        tcp = None if check.tcp is None else template.expand(check.tcp)
+        http = None if check.http is None else template.expand(check.http)
         if tcp is not None and not _addressed(_TCP.fullmatch(tcp)):
-            self._tell(ready.tcp, f"'{shortened(tcp)}' is not HOST:PORT", _like_tcp(tcp))
+            self._tell(check.tcp, f"'{shortened(tcp)}' is not HOST:PORT", _like_tcp(tcp))
         if http is not None and not _addressed(_HTTP.fullmatch(http)):
             what = f"'{shortened(http)}' is not a URL such as http://127.0.0.1:8000/healthz"
             likely = f"did you mean 'http://{http}'?" if "://" not in http else None
             fits = likely and _addressed(_HTTP.fullmatch(f"http://{http}"))
-            self._tell(ready.http, what, likely if fits else None)
-        return replace(ready, tcp=tcp, http=http)
+            self._tell(check.http, what, likely if fits else None)
+        command = None if check.exec is None else _each(check.exec, template)
+        return replace(check, tcp=tcp, http=http, exec=command)
 
     def _tell(self, text: str | None, what: str, advice: str | None) -> None:
         assert isinstance(text, Text)
         self._faults.add(text.at(), text.key, what, advice)
+
+
+def _expanded(on: On, template: Template) -> On:
+    commands = {name: value for name, value in asdict(on).items() if isinstance(value, tuple)}
+    return replace(on, **{name: _each(command, template) for name, command in commands.items()})
 
 
 def _addressed(found: re.Match[str] | None) -> bool:

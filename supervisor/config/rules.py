@@ -10,16 +10,18 @@ import re
 import shlex
 import signal
 from collections.abc import Mapping as Dict
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from supervisor.core.spec import Log, LogTo, Ready, ServiceSpec, Stop
+from supervisor.core.spec import Health, Log, LogTo, On, Ready, ServiceSpec, Stop
 from supervisor.records import record, replace
 
 from .faults import Faults, Mark, meant
 from .names import OURS, RESERVED
 from .nodes import Mapping, Text, shortened
 from .schema import joined, place
-from .shapes import READY_KINDS, SHAPES
+from .shapes import KINDS, SHAPES, Kind
+
+Part = TypeVar("Part", Ready, Health, On)
 
 _FUNCTION: Final = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
 _VARIABLE: Final = re.compile(r"[^\s=\0]+")
@@ -61,8 +63,13 @@ class Rules:
             self._inherit_env(values)
         if isinstance(values.get("env_file"), Text):
             values["env_file"] = (values["env_file"],)
+        for name in ("ready", "health", "on"):
+            if values.get(name) is not None:
+                values[name] = self._commands(values[name])
         if isinstance(values.get("ready"), Ready):
             self._ready(values["ready"], values.get("log", Log()))
+        if isinstance(values.get("health"), Health):
+            self._one_kind(values["health"], "health")
         if isinstance(values.get("stop"), Stop):
             values["stop"] = self._stop(values["stop"])
         if isinstance(values.get("umask"), Text):
@@ -141,14 +148,30 @@ class Rules:
                 continue
             self._faults.add(name.at(), name.key, what, advice)
 
-    def _ready(self, ready: Ready, log: Log) -> None:
-        given = [kind for kind in READY_KINDS if getattr(ready, kind) not in {None, False}]
+    def _commands(self, part: Part) -> Part:
+        """Return the part with each of its commands as a tuple of words."""
+        commands: dict[str, Any] = {}
+        for field in SHAPES[type(part)].values():
+            command = getattr(part, field.name) if field.kind is Kind.TEXTS else None
+            if command is None:
+                continue
+            words = self._split(command) if isinstance(command, Text) else command
+            if not words or not words[0].strip():
+                what = f"the command of {field.name} is empty"
+                self._add(what, None, type(part).__name__.lower())
+            commands[field.name] = words
+        return replace(part, **commands)
+
+    def _one_kind(self, part: Ready | Health, name: str) -> None:
+        given = [kind for kind in KINDS[name] if getattr(part, kind) not in {None, False}]
         if len(given) > 1:
-            what = f"one kind of readiness is wanted, not {' and '.join(given)}"
-            self._add(what, None, "ready")
-        elif not given and not self._faulty("ready"):
-            what = f"needs one of {', '.join(READY_KINDS)}"
-            self._add(what, None, "ready")
+            what = "readiness" if name == "ready" else "check"
+            self._add(f"one kind of {what} is wanted, not {' and '.join(given)}", None, name)
+        elif not given and not self._faulty(name):
+            self._add(f"needs one of {', '.join(KINDS[name])}", None, name)
+
+    def _ready(self, ready: Ready, log: Log) -> None:
+        self._one_kind(ready, "ready")
         if ready.log is not None:
             self._pattern(ready.log)
             if log.to is LogTo.NONE:
@@ -157,7 +180,7 @@ class Rules:
     def _faulty(self, name: str) -> bool:
         """Return whether a kind was given, and its fault has been told already."""
         node = self._draft.node.get(name)
-        return isinstance(node, Mapping) and any(kind in node.entries for kind in READY_KINDS)
+        return isinstance(node, Mapping) and any(kind in node.entries for kind in KINDS[name])
 
     def _pattern(self, pattern: str) -> None:
         assert isinstance(pattern, Text)

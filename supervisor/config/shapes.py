@@ -17,8 +17,10 @@ from msgspec import Meta
 from supervisor import records
 from supervisor.core.spec import (
     Backoff,
+    Health,
     Limit,
     Log,
+    On,
     Ready,
     ServiceSpec,
     StartLimit,
@@ -28,7 +30,7 @@ from supervisor.records import record
 
 from .document import Document
 
-PARTS: Final = (Backoff, StartLimit, Stop, Ready, Log)
+PARTS: Final = (Backoff, StartLimit, Stop, Ready, Health, On, Log)
 
 
 class Kind(enum.Enum):
@@ -75,6 +77,11 @@ _BOUNDS: Final[Mapping[tuple[type, str], Meta]] = {
     (StartLimit, "within"): Meta(ge=0.001),
     (Ready, "timeout"): Meta(ge=0.001),
     (Ready, "every"): Meta(ge=0.01),
+    (ServiceSpec, "watchdog"): Meta(ge=0.1),
+    (Health, "every"): Meta(ge=0.1),
+    (Health, "timeout"): Meta(ge=0.01),
+    (Health, "failures"): Meta(ge=1, le=1_000),
+    (On, "timeout"): Meta(ge=0.01),
     (Log, "max_files"): Meta(ge=1, le=100_000),
     (Log, "max_size"): Meta(ge=1_000),
     (Log, "max_line"): Meta(ge=16, le=16 * 2**20),
@@ -83,9 +90,8 @@ _BOUNDS: Final[Mapping[tuple[type, str], Meta]] = {
 LATER_KEYS: Final[Mapping[type, frozenset[str]]] = {
     Document: frozenset(),
     ServiceSpec: frozenset(
-        "health watchdog listen preload on".split()  # noqa: SIM905
+        "listen preload".split()  # noqa: SIM905
     ),
-    Ready: frozenset({"exec"}),
     Log: frozenset({"stderr"}),
 }
 LATER_WORDS: Final[Mapping[tuple[type, str], frozenset[str]]] = {
@@ -141,4 +147,9 @@ def _fields(owner: type) -> dict[str, Field]:
 SHAPES: Final[Mapping[type, Mapping[str, Field]]] = {
     owner: _fields(owner) for owner in (Document, ServiceSpec, *PARTS)
 }
-READY_KINDS: Final = tuple(name for name in SHAPES[Ready] if name not in {"timeout", "every"})
+_HOW_LONG: Final = {"timeout", "every", "failures"}
+# Of these parts exactly one kind is to be given.
+KINDS: Final[Mapping[str, tuple[str, ...]]] = {
+    part.__name__.lower(): tuple(name for name in SHAPES[part] if name not in _HOW_LONG)
+    for part in (Ready, Health)
+}

@@ -74,6 +74,44 @@ class BecameReady:
 
 
 @record(frozen=True)
+class CheckPassed:
+    """The latest check of its health went well; told at first, and after one that did not."""
+
+    run: int
+
+
+@record(frozen=True)
+class CheckFailed:
+    """The latest check of its health did not go well; told every time."""
+
+    run: int
+    why: str  # in words: "connection refused"
+
+
+@record(frozen=True)
+class Beat:
+    """The service has given a sign of life (WATCHDOG=1 of sd_notify)."""
+
+    run: int
+
+
+@record(frozen=True)
+class Ailed:
+    """The service says itself that it cannot do its work any more."""
+
+    run: int
+    why: str
+
+
+@record(frozen=True)
+class TimeAsked:
+    """The service needs longer for what it is at: so many seconds from now, at least."""
+
+    run: int
+    seconds: float
+
+
+@record(frozen=True)
 class Exited:
     """The leader has ended, but other processes of the run are still there."""
 
@@ -90,7 +128,8 @@ class Gone:
 
 
 Request = StartAsked | RestartAsked | StopPlanned | StopAsked | StopHurried | StartAllowed
-Report = Spawned | SpawnFailed | BecameReady | Exited | Gone
+Sign = CheckPassed | CheckFailed | Beat | Ailed  # of the health of a run
+Report = Spawned | SpawnFailed | BecameReady | Sign | TimeAsked | Exited | Gone
 Event = Request | Report | DeadlineReached
 
 

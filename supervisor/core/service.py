@@ -8,20 +8,24 @@ it is decided by `decide` alone, which has an answer for every state and event, 
 
 from __future__ import annotations
 
-import enum
 import zlib
 
-from supervisor.records import record
-
+from . import health
 from .events import (
     Action,
+    Ailed,
+    Beat,
     BecameReady,
+    CheckFailed,
+    CheckPassed,
     DeadlineReached,
     Event,
     Exited,
     Gone,
     Kill,
+    Report,
     RestartAsked,
+    Sign,
     Spawn,
     Spawned,
     SpawnFailed,
@@ -31,82 +35,21 @@ from .events import (
     StopHurried,
     StopPlanned,
     Terminate,
+    TimeAsked,
 )
-from .spec import Restart, ServiceSpec
+from .spec import Restart
+from .states import AT_REST, Cause, Ended, Service, State
+
+__all__ = ["AT_REST", "Cause", "Ended", "Service", "State", "decide"]
 
 UNBORN_PAUSE = 0.1  # seconds: what cannot even be born is not tried without end at full speed
 KILL_AGAIN = 5.0  # seconds: what survives a KILL (state D, a race with fork) gets another one
 
 
-class State(enum.StrEnum):
-    """Where a replica is in its life."""
-
-    STOPPED = "STOPPED"  # down: not wanted, or waiting for its turn (`due`)
-    STARTING = "STARTING"  # a process is asked for, or is not yet ready
-    RUNNING = "RUNNING"  # born, and ready where readiness is asked for
-    STOPPING = "STOPPING"  # told to end; killed at the deadline
-    BACKOFF = "BACKOFF"  # ended too soon; started again at the deadline
-    EXITED = "EXITED"  # ended by itself, and its policy lets it rest
-    FATAL = "FATAL"  # failed for good; waits for the operator
-
-
-class Cause(enum.StrEnum):
-    """Why a run ends."""
-
-    ASKED = "asked"  # by the operator, or by a shutdown: no failure
-    OVERDUE = "overdue"  # it was not ready in time: a failure
-    ENDED = "ended"  # by nobody: its leader ended by itself; what that left is cleared away
-
-
-AT_REST = frozenset({State.STOPPED, State.BACKOFF, State.EXITED, State.FATAL})
-
-
-@record()
-class Ended:
-    """How the last run ended."""
-
-    code: int | None  # as subprocess has it; None: nobody knows, or there was no process
-    reason: str  # in words, where the code does not say it: "no such file: 'gunicron'"
-    at: float  # monotonic
-    lived: float  # seconds from its birth
-
-
-@record()
-class Service:
-    """One replica: what it should be, and what it is."""
-
-    id: str
-    spec: ServiceSpec  # of the run there is, else of the next one
-    seed: int = 0
-    next: ServiceSpec | None = None  # of the next run, where the present one is to end for it
-    removed: bool = False  # not in the list any more: forgotten as soon as it is at rest
-    state: State = State.STOPPED
-    wanted: bool = False
-    due: bool = False  # at rest, and to be started as soon as it is allowed
-    run: int = 0  # the number of the latest run; reports of others are not heard
-    born: bool = False
-    born_at: float = 0.0
-    failures: int = 0  # in a row, for the backoff
-    restarts: int = 0  # starts that no operator asked for
-    starts: tuple[float, ...] = ()  # the latest ones, as many as the start limit counts
-    since: float = 0.0  # when it came into its state
-    deadline: float | None = None  # the one instant at which it wants to hear DeadlineReached
-    cause: Cause = Cause.ASKED
-    exited: bool = False  # the leader has ended, what it left is being cleared away
-    code: int | None = None
-    reason: str = ""
-    last: Ended | None = None
-
-    @property
-    def at_rest(self) -> bool:
-        """Return whether no process of it exists or is being born."""
-        return self.state in AT_REST
-
-
 def decide(service: Service, event: Event, now: float) -> tuple[Action, ...]:
     """Move `service` as `event` has it, and return what is to be done. Never raises."""
     match event:
-        case Spawned() | SpawnFailed() | BecameReady() | Exited() | Gone():
+        case _ if isinstance(event, Report):
             if event.run != service.run or service.at_rest:
                 return ()  # news of an earlier run, or told twice
             return _report(service, event, now)
@@ -159,6 +102,10 @@ def _report(service: Service, event: Event, now: float) -> tuple[Action, ...]:
         case ((State.STARTING | State.RUNNING), Exited(_, code)):
             service.exited, service.code = True, code
             return _end(service, Cause.ENDED, now)
+        case State.RUNNING, (CheckPassed() | CheckFailed() | Beat() | Ailed()):
+            return _diagnose(service, event, now)
+        case _, TimeAsked(_, seconds):
+            _give_time(service, now + seconds)
         case State.STOPPING, Exited(run, code) if not service.exited:
             service.exited, service.code = True, code
             return (Terminate(run),)  # the leader obeyed; now the rest is asked
@@ -174,8 +121,9 @@ def _deadline(service: Service, now: float) -> tuple[Action, ...]:
             service.reason = f"not {'ready' if service.born else 'born'} in time"
             return _end(service, Cause.OVERDUE, now)
         case State.RUNNING:
-            service.failures = 0
+            return _look_again(service, now)
         case State.STOPPING:
+            service.patient = False
             service.reason = service.reason or "did not end in time"
             service.deadline = now + KILL_AGAIN
             return (Kill(service.run),)
@@ -217,8 +165,42 @@ def _be_born(service: Service, now: float) -> None:
 
 
 def _run(service: Service, now: float) -> None:
-    reset = now + service.spec.backoff.reset_after if service.failures else None
-    _enter(service, State.RUNNING, now, reset)
+    service.pulse = health.begin(service.spec, now)
+    _enter(service, State.RUNNING, now)
+    _look_again(service, now)
+
+
+def _look_again(service: Service, now: float) -> tuple[Action, ...]:
+    """End a run that is ill; else come back when there is something to see."""
+    service.pulse = health.looked_at(service.spec, service.pulse, now)
+    _forgive(service, now)
+    illness = health.illness(service.spec, service.pulse, now)
+    if illness:
+        service.reason = illness
+        return _end(service, Cause.UNHEALTHY, now)
+    when = health.next_look(service.spec, service.pulse, service.failures)
+    kept = None if service.spec.watchdog is None else service.deadline
+    # Not put off at each heartbeat: who comes too early sees then that there was one.
+    service.deadline = when if kept is None or when is None else min(when, kept)
+    return ()
+
+
+def _give_time(service: Service, until: float) -> None:
+    """Put off the deadline of what a service is at, when it asks for that; never for a KILL."""
+    ready = service.spec.ready
+    if service.state is State.RUNNING:
+        service.pulse = health.patient(service.pulse, until)
+    starting = service.state is State.STARTING and service.born and ready and ready.after is None
+    stopping = service.state is State.STOPPING and service.patient
+    if (starting or stopping) and service.deadline is not None:
+        service.deadline = max(service.deadline, until)
+
+
+def _diagnose(service: Service, sign: Sign, now: float) -> tuple[Action, ...]:
+    """Take a sign of health, or of the lack of it."""
+    _forgive(service, now)  # its life has been good until now
+    service.pulse = health.heard(service.spec, service.pulse, sign, now)
+    return _look_again(service, now)
 
 
 def _end(service: Service, cause: Cause, now: float) -> tuple[Action, ...]:
@@ -228,14 +210,17 @@ def _end(service: Service, cause: Cause, now: float) -> tuple[Action, ...]:
         return ()  # told already; the goal has changed, the way there has not
     _forgive(service, now)
     if cause is Cause.ENDED:  # whoever is left holds ports and files that the next run needs
+        service.patient = False
         _enter(service, State.STOPPING, now, now + KILL_AGAIN)
         return (Kill(service.run),)
+    service.patient = True
     _enter(service, State.STOPPING, now, now + service.spec.stop.timeout)
     return (Terminate(service.run),)
 
 
 def _hurry(service: Service, patience: float, now: float) -> tuple[Action, ...]:
     actions = _end(service, Cause.ASKED, now)
+    service.patient = False
     if patience <= 0:
         service.deadline = now + KILL_AGAIN
         return (Kill(service.run),)
@@ -262,8 +247,7 @@ def _finish(service: Service, code: int | None, reason: str, now: float) -> None
 
 def _forgive(service: Service, now: float) -> None:
     """Forget earlier failures after a good life, also where its deadline was not heard in time."""
-    lived = now - service.since
-    if service.state is State.RUNNING and lived >= service.spec.backoff.reset_after:
+    if service.state is State.RUNNING and health.is_good(service.spec, service.pulse, now):
         service.failures = 0
 
 

@@ -59,7 +59,7 @@ def _replica(
         "state": service.state,
         "wanted": service.wanted,
         "ready": running,
-        "healthy": running,
+        "healthy": running and not service.pulse.failed,
         "pid": facts.pid(service.id),
         "run": service.run,
         "restarts": service.restarts,
@@ -108,7 +108,8 @@ def _text(service: Service, waiting: list[str], facts: Facts, now: float) -> str
     how = f"{ended_words(last)}, {span(now - last.at)} ago" if last else ""
     match service.state:
         case State.STARTING | State.RUNNING:
-            return facts.note(service.id) or (f"last: {how}" if how and service.restarts else "")
+            said = _ailing(service) or facts.note(service.id)
+            return said or (f"last: {how}" if how and service.restarts else "")
         case State.STOPPING:
             left = (service.deadline or now) - now
             return f"killed in {span(left)}" if left > 0 else ""
@@ -118,3 +119,11 @@ def _text(service: Service, waiting: list[str], facts: Facts, now: float) -> str
             return "waits for its turn"
         case _:
             return how
+
+
+def _ailing(service: Service) -> str:
+    """Return what its checks say against it, and how much is left until it is restarted."""
+    pulse, checked = service.pulse, service.spec.health
+    if service.state is not State.RUNNING or not pulse.failed or checked is None:
+        return ""
+    return f"not healthy: {pulse.why} ({pulse.failed} of {checked.failures})"

@@ -117,12 +117,67 @@ class Ready:
     http: str | None = field(
         default=None, metadata={"help": "a GET of this URL answers 2xx or 3xx"}
     )
+    exec: tuple[str, ...] | None = field(
+        default=None,
+        metadata={"help": "this command, run as the service is, exits with 0; it has 10s"},
+    )
     after: Seconds | None = field(default=None, metadata={"help": "it has lived for so long"})
     timeout: Seconds = field(
         default=30.0, metadata={"help": "not ready by then is a failed start", "live": True}
     )
     every: Seconds = field(
         default=0.25, metadata={"help": "the pause between two tries", "live": True}
+    )
+
+
+@record(frozen=True)
+class Health:
+    """How it is found out whether a service that was ready still does its work: one of the kinds.
+
+    Whoever fails is stopped and started again, as after any other failure.
+    """
+
+    tcp: str | None = field(default=None, metadata={"help": "HOST:PORT accepts a connection"})
+    http: str | None = field(
+        default=None, metadata={"help": "a GET of this URL answers 2xx or 3xx"}
+    )
+    exec: tuple[str, ...] | None = field(
+        default=None, metadata={"help": "this command, run as the service is, exits with 0"}
+    )
+    every: Seconds = field(default=10.0, metadata={"help": "from one check to the next"})
+    timeout: Seconds = field(default=2.0, metadata={"help": "no answer by then is a failed check"})
+    failures: int = field(
+        default=3,
+        metadata={"help": "so many failed checks in a row are one failure of the service"},
+    )
+
+
+@record(frozen=True)
+class On:
+    """Commands that are run when something has happened to a replica.
+
+    Each gets the event as one JSON object on stdin. None of them delays anything.
+    """
+
+    ready: tuple[str, ...] | None = field(default=None, metadata={"help": "it can do its work"})
+    unhealthy: tuple[str, ...] | None = field(
+        default=None, metadata={"help": "it is restarted because it is not healthy"}
+    )
+    exit: tuple[str, ...] | None = field(
+        default=None, metadata={"help": "a run of it is over, however it ended"}
+    )
+    backoff: tuple[str, ...] | None = field(
+        default=None, metadata={"help": "it has failed, and is started again after a pause"}
+    )
+    failed: tuple[str, ...] | None = field(
+        default=None, metadata={"help": "it has failed for good, and is not started again"}
+    )
+    timeout: Seconds = field(
+        default=10.0, metadata={"help": "after this, KILL to the command (at keepd's end after 2s)"}
+    )
+    cooldown: Seconds = field(
+        default=10.0,
+        metadata={"help": "pause after one; events meanwhile are counted into the next"},
     )
 
 
@@ -240,6 +295,12 @@ class ServiceSpec:
     ready: Ready | None = field(
         default=None, metadata={"help": "when it counts as ready (default: at exec)"}
     )
+    health: Health | None = field(
+        default=None, metadata={"help": "how it is checked once it is ready (default: not at all)"}
+    )
+    watchdog: Seconds | None = field(
+        default=None, metadata={"help": "WATCHDOG=1 to NOTIFY_SOCKET within it, or it is restarted"}
+    )
     restart: Restart = field(
         default=Restart.ALWAYS, metadata={"help": "always | on-failure | never", "live": True}
     )
@@ -250,6 +311,9 @@ class ServiceSpec:
         default=None, metadata={"help": "when to give up (default: never)", "live": True}
     )
     stop: Stop = field(default_factory=Stop, metadata={"help": "how it is stopped", "live": True})
+    on: On | None = field(
+        default=None, metadata={"help": "commands run after events", "live": True}
+    )
     log: Log = field(default_factory=Log, metadata={"help": "what becomes of its output"})
 
     @property

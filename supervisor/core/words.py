@@ -89,6 +89,8 @@ def _stopping(service: Service) -> str:
     match service.cause:
         case Cause.OVERDUE:
             return f"was {service.reason}: stopping it"
+        case Cause.UNHEALTHY:
+            return f"is {service.reason}: stopping it"
         case Cause.ENDED:
             return f"{exit_words(service.code)} and left processes behind"
         case _:

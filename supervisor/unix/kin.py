@@ -21,6 +21,7 @@ from .process import children
 TAG = "KEEPD_RUN"
 _ROUNDS = 100
 _KERNEL_THREAD = 0x200000  # PF_KTHREAD of linux/sched.h
+_GENERATIONS = 100
 _LOOKS = 200  # at a process that is in the middle of its exec
 _GONE = (FileNotFoundError, ProcessLookupError, PermissionError)
 
@@ -143,3 +144,18 @@ def kill_all(listed: Callable[[], Members]) -> Members:
         frozen.update(fresh)
     signal_all(frozen, signal.SIGKILL)
     return frozen
+
+
+def descends(pid: int, leader: int) -> bool:
+    """Return whether a process descends from `leader`, is it, or is in the session that it leads.
+
+    A process can give itself an environment, but neither another parent nor another's session.
+    """
+    for _ in range(_GENERATIONS):
+        seen = stat(pid) if pid > 1 else None
+        if pid == leader or (seen is not None and seen.session == leader):
+            return True
+        if seen is None:
+            return False
+        pid = seen.parent
+    return False

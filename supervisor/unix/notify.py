@@ -1,8 +1,10 @@
 """Readiness told over a datagram socket: sd_notify(3), towards our own manager and from services.
 
 A service is heard on a socket of its own run, so that nobody can be taken for somebody else and
-late words of an earlier run fall on deaf ears. What it says is data: READY=1 and STATUS= are
-understood, nothing that it says makes us act on a process (MAINPID= is ignored).
+late words of an earlier run fall on deaf ears; who said it is told by the kernel. What it says is
+data: READY=1, STATUS=, WATCHDOG=1, WATCHDOG=trigger and EXTEND_TIMEOUT_USEC= are understood.
+Anything else is skipped: nothing makes us act on a process (MAINPID=), keep a descriptor (all are
+closed, which is what BARRIER=1 waits for), or believe an end before it has come (STOPPING=1).
 """
 
 from __future__ import annotations
@@ -10,12 +12,16 @@ from __future__ import annotations
 import array
 import contextlib
 import os
+import re
 import socket
 import struct
+from collections.abc import Iterator
 
 from supervisor.records import record
 
-_ROOM = 16_384  # a datagram longer than this is cut, and its last line ignored
+_ROOM = 16_384  # bytes of a datagram; one that is longer is not listened to
+_LONGEST_EXTENSION = 3600.0  # seconds that can be asked for at a time
+_MICROSECONDS = re.compile(r"[0-9]{1,20}", re.ASCII)
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 _LONGEST = 107  # bytes of a socket's path, with its final zero 108
 _PER_TURN = 64
@@ -43,15 +49,26 @@ def sd_notify(text: str) -> None:
 class Words:
     """What one datagram said."""
 
-    ready: bool
-    status: str | None
+    ready: bool = False
+    status: str | None = None
+    beat: bool = False  # it lives
+    trigger: bool = False  # it wants to be taken for hung
+    more_time: float | None = None  # seconds from now that it needs, at least
 
 
 def parse(datagram: bytes) -> Words:
     """Return what of a datagram is understood; anything else in it is skipped."""
     lines = datagram.decode("utf-8", "replace").split("\n")
     said = [line.partition("=")[2] for line in lines if line.startswith("STATUS=")]
-    return Words("READY=1" in lines, said[-1][:1000] if said else None)
+    asked = [line.partition("=")[2] for line in lines if line.startswith("EXTEND_TIMEOUT_USEC=")]
+    times = [int(text) / 1e6 for text in asked if _MICROSECONDS.fullmatch(text)]
+    return Words(
+        ready="READY=1" in lines,
+        status=said[-1][:1000] if said else None,
+        beat="WATCHDOG=1" in lines,
+        trigger="WATCHDOG=trigger" in lines,
+        more_time=min(times[-1], _LONGEST_EXTENSION) if times else None,
+    )
 
 
 class NotifySocket:
@@ -89,26 +106,29 @@ class NotifySocket:
         """Return the descriptor to wait on."""
         return self._sock.fileno()
 
-    def take(self) -> list[Words]:
-        """Return what has been said since, of users whose word counts: its own and root."""
-        heard: list[Words] = []
-        with contextlib.suppress(OSError):
-            while len(heard) < _PER_TURN:
-                heard += self._one()
-        return heard
+    def take(self) -> Iterator[tuple[int, Words]]:
+        """Yield what has been said since, each with the pid of who said it, 0 where nobody knows.
 
-    def _one(self) -> list[Words]:
+        One at a time: who waits for BARRIER=1 is still there when its words are looked at.
+        """
+        with contextlib.suppress(OSError):
+            for _ in range(_PER_TURN):
+                yield from self._one()
+
+    def _one(self) -> list[tuple[int, Words]]:
+        """Return the next, if it is of a user whose word counts: its own or root."""
         room = socket.CMSG_SPACE(_CREDENTIALS.size) + socket.CMSG_SPACE(253 * 4)
         flags = socket.MSG_CMSG_CLOEXEC | socket.MSG_DONTWAIT
-        data, ancillary, _, _ = self._sock.recvmsg(_ROOM, room, flags)
-        uid = -1
+        data, ancillary, result, _ = self._sock.recvmsg(_ROOM, room, flags)
+        pid, uid = 0, -1
         for level, kind, body in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS):
-                uid = _CREDENTIALS.unpack(body[: _CREDENTIALS.size])[1]
+                pid, uid, _ = _CREDENTIALS.unpack(body[: _CREDENTIALS.size])
             elif (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 for fd in array.array("i", body[: len(body) // 4 * 4]):
                     os.close(fd)  # FDSTORE=1 and the like: we keep nothing for services
-        return [parse(data)] if uid in {0, self._uid} else []
+        whole = not result & socket.MSG_TRUNC
+        return [(pid, parse(data))] if whole and uid in {0, self._uid} else []
 
     def close(self) -> None:
         """Hear no more; the path is free again."""

@@ -33,6 +33,10 @@ class Poller:
         self._later: list[Callable[[], None]] = []
         self.heard_at = 0.0  # monotonic; all that had happened by then has been delivered
 
+    def fileno(self) -> int:
+        """Return a descriptor that is readable when wait() has something to deliver."""
+        return self._epoll.fileno()
+
     def watch(self, fd: int, heard: Heard, events: int = select.EPOLLIN) -> None:
         """Call heard(event mask) whenever `fd` is ready; one watch a descriptor."""
         if fd in self._watches:

@@ -57,13 +57,25 @@ def _signals(order: Order, _birth: int, _out: int) -> None:
 
 
 def _stdio(order: Order, birth: int, out: int) -> None:
-    """Have the service's output; stdin is /dev/null as the zygote's is, an exec closes the rest."""
+    """Have the service's output; stdin is as the zygote's /dev/null, an exec closes the rest."""
     os.dup2(out, 1)
     os.dup2(out, 2)
+    if "stdin" in order:
+        _read_from(order["stdin"])
     if "call" in order:
         highest = max(map(int, os.listdir("/proc/self/fd")))
         os.closerange(3, birth)
         os.closerange(birth + 1, highest + 1)
+
+
+def _read_from(text: str) -> None:
+    """Have a text as stdin; it must fit into a pipe."""
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    os.write(write, text.encode("utf-8", "replace"))
+    os.close(write)
+    os.dup2(read, 0)
+    os.close(read)
 
 
 def _limits(order: Order, _birth: int, _out: int) -> None:

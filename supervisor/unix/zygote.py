@@ -177,6 +177,8 @@ def _live(zygote: Zygote, birth: int, out: int, *, inside: bool) -> None:
         order = _order(birth)
         if order is not None and inside:
             order["group"] = None
+        if order is not None and "WATCHDOG_USEC" in order["env"]:
+            order["env"]["WATCHDOG_PID"] = str(os.getpid())
         failed = order is not None and zygote.prepare(order, birth, out)
         if failed:
             _tell_failed(birth, *failed)

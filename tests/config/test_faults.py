@@ -21,7 +21,7 @@ services:
     ready: {tcp: 6379}
     restart: allways
     log: {max_size: 50mb}
-    watchdog: 30s
+    listen: {a: "b:1"}
 """
 
 
@@ -59,7 +59,7 @@ def test_a_config_with_ten_mistakes_is_told_all_ten_with_place_and_suggestion(fo
             "(64KiB, 50MB), not '50mb'; did you mean '50MB'?"
         ),
         (
-            "keepd.yaml:16:5: services.redis.watchdog: is part of keepd's design but not built "
+            "keepd.yaml:16:5: services.redis.listen: is part of keepd's design but not built "
             "yet; leave it out"
         ),
     ]

@@ -10,7 +10,7 @@ import yaml
 
 from supervisor.config import reference
 from supervisor.config.jsonschema import schema
-from supervisor.config.shapes import SHAPES, Kind
+from supervisor.config.shapes import KINDS, SHAPES, Kind
 from tests.config.written import by
 
 FILE = Path(__file__).parents[2] / "etc" / "reference.yaml"
@@ -53,15 +53,27 @@ def test_every_key_is_in_the_reference():
 def test_what_stands_there_as_a_comment_is_true_as_well(folder):
     lines = reference.text().splitlines()
     keys = [line.replace("# ", "", 1) for line in lines if re.match(r" {4}# {1,3}\w+: ?", line)]
-    text = "\n".join(keys)
-    kinds = ("notify", "log", "tcp", "http", "after")
-    for kind in kinds:
-        others = "|".join(other for other in kinds if other != kind)
-        one = re.sub(rf"^ {{6}}({others}): .*\n", "", text, flags=re.MULTILINE)
-        web = folder.plan(f"services:\n  web:\n{one}\n").services["web"][0]
-        assert getattr(web.ready, kind)
-        assert web.python == "shop.jobs:main"
-        assert web.start_limit.starts == 10
+    blocks = blocks_of(keys)
+    for part, kinds in KINDS.items():
+        rest = [line for name, lines in blocks.items() if name not in KINDS for line in lines]
+        for kind in kinds:
+            others = "|".join(other for other in kinds if other != kind)
+            one = [line for line in blocks[part] if not re.match(rf" {{6}}({others}):", line)]
+            text = "\n".join([*rest, *one])
+            web = folder.plan(f"services:\n  web:\n{text}\n").services["web"][0]
+            assert getattr(getattr(web, part), kind)
+            assert (web.python, web.start_limit.starts) == ("shop.jobs:main", 10)
+            assert (web.on.failed, web.watchdog) == (("./page.sh", "never"), 30)
+
+
+def blocks_of(lines):
+    """Return the lines of each key, with those below it."""
+    found = {}
+    for line in lines:
+        if not line.startswith(" " * 6):
+            found[line.strip().partition(":")[0]] = block = []
+        block.append(line)
+    return found
 
 
 def test_the_schema_names_every_key_with_its_help_and_allows_no_other():

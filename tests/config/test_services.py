@@ -4,9 +4,11 @@ import pytest
 
 from supervisor.core.spec import (
     Backoff,
+    Health,
     Log,
     LogFormat,
     LogTo,
+    On,
     Ready,
     Restart,
     StartLimit,
@@ -202,8 +204,7 @@ def test_what_a_service_cannot_say(folder, keys, what):
 @pytest.mark.parametrize(
     "key",
     [
-        *("health: {tcp: 'a:1'}", "watchdog: 30s", "listen: {a: 'b:1'}", "preload: [x]", "on: x"),
-        *("ready: {exec: [x]}", "log: {stderr: merge}"),
+        *("listen: {a: 'b:1'}", "preload: [x]", "log: {stderr: merge}"),
         *("log: {to: journal}", "log: {to: syslog}", "log: {to: stdout}"),
     ],
 )
@@ -217,7 +218,38 @@ def test_a_service_is_ready_in_exactly_one_way(folder):
     (line,) = folder.told_of("command: x\nready: {tcp: 'a:1', log: up}\n")
     assert line.endswith("ready: one kind of readiness is wanted, not log and tcp")
     (line,) = folder.told_of("command: x\nready: {timeout: 3s}\n")
-    assert line.endswith("ready: needs one of notify, log, tcp, http, after")
+    assert line.endswith("ready: needs one of notify, log, tcp, http, exec, after")
+
+
+def test_health_is_checked_in_exactly_one_way(folder):
+    (line,) = folder.told_of("command: x\nhealth: {tcp: 'a:1', exec: x}\n")
+    assert line.endswith("health: one kind of check is wanted, not tcp and exec")
+    (line,) = folder.told_of("command: x\nhealth: {every: 3s}\n")
+    assert line.endswith("health: needs one of tcp, http, exec")
+    (line,) = folder.told_of("command: x\nhealth: {tcp: 'a:80', failures: 0}\n")
+    assert line.endswith("failures: 0 must be at least 1 and at most 1000")
+
+
+def test_a_check_by_command_is_split_as_a_shell_would_and_expanded(folder):
+    web = folder.service("command: x\nhealth: {exec: 'a \"b c\" ${replica}'}\n")
+    assert web.health == Health(exec=("a", "b c", "0"))
+    assert folder.service("command: x\nready: {exec: [a, b]}\n").ready == Ready(exec=("a", "b"))
+    (line,) = folder.told_of("command: x\nready: {exec: ''}\n")
+    assert line.endswith("ready: the command of exec is empty")
+
+
+def test_limits_of_a_check_in_the_defaults_concern_only_who_is_checked(folder):
+    text = "defaults: {health: {every: 3s}}\nservices:\n  a: {command: x}\n"
+    plan = folder.plan(text + "  b: {command: x, health: {tcp: 'h:1'}}\n")
+    assert plan.services["a"][0].health is None
+    assert plan.services["b"][0].health == Health(tcp="h:1", every=3.0)
+
+
+def test_hooks_are_commands_by_event(folder):
+    web = folder.service("command: x\non: {exit: 'a b', failed: [c, '${replica}']}\n")
+    assert web.on == On(exit=("a", "b"), failed=("c", "0"))
+    (line,) = folder.told_of("command: x\non: {exti: a}\n")
+    assert "unknown key; did you mean 'exit'?" in line
 
 
 def test_ready_notify_may_be_a_bare_word(folder):

@@ -6,7 +6,11 @@ import itertools
 import pytest
 
 from supervisor.core.events import (
+    Ailed,
+    Beat,
     BecameReady,
+    CheckFailed,
+    CheckPassed,
     DeadlineReached,
     Exited,
     Gone,
@@ -19,9 +23,10 @@ from supervisor.core.events import (
     StopAsked,
     StopHurried,
     StopPlanned,
+    TimeAsked,
 )
 from supervisor.core.service import State, decide
-from supervisor.core.spec import Ready, Restart, Stop
+from supervisor.core.spec import Health, Ready, Restart, Stop
 
 from .story import Story
 
@@ -32,6 +37,11 @@ REPORTS = tuple(
         Spawned(run),
         SpawnFailed(run, "cannot"),
         BecameReady(run),
+        CheckPassed(run),
+        Beat(run),
+        Ailed(run, "ill"),
+        TimeAsked(run, 50.0),
+        CheckFailed(run, "mute"),
         *(kind(run, code) for kind in (Exited, Gone) for code in (0, 1, -9, None)),
     )
 )
@@ -49,6 +59,8 @@ SPECS = {
     "plain": {},
     "job": {"restart": Restart.NEVER},
     "tcp": {"ready": Ready(tcp="localhost:80"), "restart": Restart.ON_FAILURE},
+    "checked": {"health": Health(tcp="localhost:80", failures=2)},
+    "beats": {"watchdog": 3.0},
     "delay": {"ready": Ready(after=0.0), "stop": Stop(timeout=0.0)},
 }
 
@@ -110,6 +122,11 @@ def test_what_is_asked_for_is_reached_from_every_situation(spec):
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_all_states_are_among_the_situations(spec):
-    never = {"job": {State.BACKOFF}, "plain": {State.EXITED, State.FATAL}}
+    never = {
+        "job": {State.BACKOFF},
+        "plain": {State.EXITED, State.FATAL},
+        "checked": {State.EXITED, State.FATAL},
+        "beats": {State.EXITED, State.FATAL},
+    }
     never |= {"tcp": {State.FATAL}, "delay": {State.EXITED, State.FATAL}}
     assert {service.state for service in situations(spec)} == set(State) - never[spec]

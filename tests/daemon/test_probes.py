@@ -9,6 +9,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import threading
 import time
 
@@ -29,10 +30,12 @@ class Desk:
         self.poller = Poller()
         self.ready = []
         self.notes = []
+        self.checks = []
         self.probes = Probes(
             self.poller,
             lambda key, run: self.ready.append((key, run)),
             lambda key, run, text: self.notes.append((key, run, text)),
+            lambda key, run, why: self.checks.append((key, run, why)),
         )
 
     def until(self, condition, limit=LIMIT):
@@ -381,3 +384,37 @@ def test_f67_the_prober_holds_nothing_of_its_master(desk, port):
         folder = f"/proc/{desk.probes.pid}/fd"
         held = {os.readlink(f"{folder}/{fd}") for fd in os.listdir(folder)}
         assert not held & theirs
+
+
+SHORT = """
+import encodings.idna, os, resource, sys
+import supervisor.prober  # before it may not be read any more
+from supervisor.core.spec import Health
+from supervisor.probes import Probes
+from supervisor.unix.poller import Poller
+
+poller, said = Poller(), []
+if os.getuid() == 0:
+    os.setuid(65534)
+hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+resource.setrlimit(resource.RLIMIT_NPROC, (1, hard))
+note = lambda key, run, text: said.append(text)
+probes = Probes(poller, None, note, lambda key, run, why: said.append(why))
+probes.hooked = lambda number, why: said.append(why)
+probes.start("web/0", 1, Health(tcp=sys.argv[1], every=0.1))
+probes.hook(1, {}, 1.0)
+probes.again()
+resource.setrlimit(resource.RLIMIT_NPROC, (hard, hard))
+probes.again()
+while len(said) < 5:
+    poller.wait(20)
+print(*said, sep="\\n")
+probes.close()
+"""
+
+
+def test_f36_f37_what_cannot_be_forked_now_is_asked_later(port):
+    words = [sys.executable, "-c", SHORT, address(port)]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=LIMIT, check=False)
+    cannot = "cannot start the prober: resource temporarily unavailable"
+    assert done.stdout.splitlines() == [cannot, cannot, cannot, cannot, "connection refused"], done

@@ -3,6 +3,7 @@
 from supervisor.core.spec import (
     Backoff,
     Condition,
+    Health,
     Ready,
     Restart,
     ServiceSpec,
@@ -36,6 +37,8 @@ LIMITS = (
     StartLimit(starts=3, within=20.0),
     StartLimit(starts=4, within=120.0, then=Then.EXIT),
 )
+HEALTHS = (None, Health(tcp="localhost:1", every=2.0), Health(tcp="localhost:1", failures=1))
+WATCHDOGS = (None, None, 2.0, 10.0)
 STOPS = (Stop(), Stop(timeout=2.0), Stop(timeout=0.0), Stop(timeout=120.0))
 
 
@@ -45,6 +48,7 @@ class List:
     def __init__(self, rng):
         self.rng = rng
         self.edits = 0
+        self.looked_at = rng.random() < 0.2  # so many checks and heartbeats make it long
         self.order = rng.sample(NAMES, 3 + int(rng.random() ** 2 * 4))  # who needs others is later
         self.services = {}
         for place, name in enumerate(self.order):
@@ -69,6 +73,8 @@ class List:
             depends_on=self.needs(name),
             restart=RESTARTS[2 + int(rng.random() * 3)] if asked_to_end else rng.choice(RESTARTS),
             ready=None if asked_to_end else rng.choice(READIES),
+            health=rng.choice(HEALTHS) if self.looked_at else None,
+            watchdog=rng.choice(WATCHDOGS) if self.looked_at else None,
             backoff=rng.choice(BACKOFFS),
             start_limit=rng.choice(LIMITS),
             stop=rng.choice(STOPS),
@@ -94,6 +100,7 @@ class List:
         name = rng.choice(list(self.counts))
         other = self.service(name)
         fields = ("restart", "ready", "backoff", "start_limit", "stop", "depends_on")
+        fields += ("health", "watchdog")
         values = {field: getattr(other, field) for field in fields if rng.random() < 0.2}
         if rng.random() < 0.4:
             values["command"] = (f"edit {self.edits}",)

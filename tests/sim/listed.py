@@ -11,7 +11,8 @@ EPSILON = 1e-6
 def hard(spec):
     """Return what a process that runs cannot take over."""
     ready = spec.ready
-    return spec.command, ready and (ready.notify, ready.log, ready.tcp, ready.http, ready.after)
+    kind = ready and (ready.notify, ready.log, ready.tcp, ready.http, ready.after)
+    return spec.command, kind, spec.health, spec.watchdog
 
 
 def same(spec, other):
@@ -21,13 +22,19 @@ def same(spec, other):
 class Past:
     """What the witness remembers of one replica."""
 
-    __slots__ = ("fewest", "most", "since", "starts", "state", "unasked")
+    __slots__ = (
+        *("beat", "failed", "fewest", "most", "since", "starts", "state", "unasked"),
+        "well_since",
+    )
 
     def __init__(self, state):
         self.state = state
         self.since = 0.0
         self.starts = []  # of every run
         self.unasked = []  # of the runs since an operator may have asked for this replica
+        self.failed = 0  # checks in a row, told while it was RUNNING
+        self.beat = 0.0  # the latest that was told, or that was not asked for
+        self.well_since = None
         self.fewest = self.most = 0  # failures in a row that may have been counted
 
 

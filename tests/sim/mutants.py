@@ -10,12 +10,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from supervisor.core import departures, plan, roster, service, supervisor
+from supervisor.core import departures, health, plan, roster, service, states, supervisor
 
 from .schedule import Core
 
 # Each after those that it imports from.
-FILES = {"service": service, "plan": plan, "roster": roster, "departures": departures}
+FILES = {
+    "health": health,
+    "states": states,
+    "service": service,
+    "plan": plan,
+    "roster": roster,
+    "departures": departures,
+}
 FILES |= {"supervisor": supervisor}
 SOURCES = {name: Path(it.__file__).read_text(encoding="utf-8") for name, it in FILES.items()}
 
@@ -71,6 +78,10 @@ def patched(modules):
 
 def life(name, *swaps):
     return Mutant(name, "service", swaps)
+
+
+def pulse(name, *swaps):
+    return Mutant(name, "health", swaps)
 
 
 def lives(name, *swaps):
@@ -138,14 +149,46 @@ MUTANTS = (
     life(
         "backoff-never-resets",
         (
-            "case State.RUNNING:\n            service.failures = 0",
-            "case State.RUNNING:\n            pass",
+            "State.RUNNING:\n            return _look_again(service, now)",
+            "State.RUNNING:\n            pass",
         ),
-        ("reset_after:\n        service.failures = 0", "reset_after:\n        pass"),
+        (
+            "service.pulse, now):\n        service.failures = 0",
+            "service.pulse, now):\n        pass",
+        ),
     ),
     life(
+        "hears-of-illness-and-goes-on",
+        (
+            "if illness:\n        service.reason = illness",
+            "if False:\n        service.reason = illness",
+        ),
+    ),
+    life(
+        "is-ill-and-not-to-blame",
+        ("_end(service, Cause.UNHEALTHY, now)", "_end(service, Cause.ENDED, now)"),
+    ),
+    pulse("one-failed-check-is-enough", ("pulse.failed >= spec.health.failures", "pulse.failed")),
+    pulse(
+        "a-passed-check-changes-nothing",
+        (
+            "            since = now if",
+            "            return pulse\n            since = now if",
+        ),
+    ),
+    pulse(
+        "no-heartbeat-is-none-missed",
+        ("if failures else None, pulse.beat_by)", "if failures else None,)"),
+    ),
+    pulse("a-heartbeat-changes-nothing", ("case Beat() if", "case Beat() if False and")),
+    pulse("hears-no-beat-while-it-is-away", ("now - pulse.beat_by <= LATE", "True")),
+    pulse("good-without-proof", ("return Pulse(None if spec.health else now", "return Pulse(now")),
+    life(
         "backoff-forgiven-by-a-long-start",
-        ("if service.state is State.RUNNING and lived", "if lived"),
+        (
+            "if service.state is State.RUNNING and health",
+            "if service.state is not State.RUNNING or health",
+        ),
     ),
     life("start-limit-off-by-one", (">= limit.starts", "> limit.starts")),
     life("start-limit-without-a-window", ("start - earlier < limit.within", "True")),

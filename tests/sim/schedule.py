@@ -11,6 +11,8 @@ from supervisor.core import service as real_service
 from supervisor.core import supervisor as real_supervisor
 from supervisor.core.events import (
     BecameReady,
+    CheckFailed,
+    CheckPassed,
     Exited,
     Gone,
     Heard,
@@ -100,6 +102,8 @@ class Schedule:
         """Let the core hear `event`, carry out its answer, and see that all is well."""
         self.steps += 1
         world, supervisor, witness = self.world, self.supervisor, self.witness
+        if type(event) is Heard:
+            witness.told(event.id, event.report)
         outputs = supervisor.handle(event, world.now)
         if self.trace:
             self.trace(f"{world.now:10.3f} {event}" + "".join(f"\n{'':15}{o}" for o in outputs))
@@ -173,7 +177,8 @@ class Schedule:
         run = self.supervisor.services[key].run if self.keys else 1
         run += self.rng.choice((-2, -1, 1))
         reports = (Spawned(run), BecameReady(run), Exited(run, 1), Gone(run, 0), Gone(run, 1))
-        report = self.rng.choice((*reports, SpawnFailed(run, "cannot")))
+        signs = (CheckFailed(run, "mute"), CheckPassed(run), SpawnFailed(run, "cannot"))
+        report = self.rng.choice((*reports, *signs))
         return Heard(key if self.rng.random() < 0.9 else "nobody/0", report)
 
     def _end(self):

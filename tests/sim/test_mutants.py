@@ -5,7 +5,7 @@ import pytest
 from .mutants import MUTANTS, Mutant
 from .schedule import REAL, BrokenPromiseError, replay
 
-SEEDS = 300  # each mutant is caught by one of so many
+SEEDS = 500  # each mutant is caught by one of so many
 
 
 def replay_all(core):

@@ -8,12 +8,13 @@ from supervisor.core.events import Changed, Do, Forgot, Leave, Spawn, Terminate
 from supervisor.core.spec import Restart, Then
 from supervisor.core.supervisor import LAST_KILL, SHUTDOWN_LIMIT
 
-from .listed import EPSILON, Listed
+from .listed import EPSILON
+from .nurse import Nurse
 
 UNBORN = 0.1  # seconds
 
 
-class Witness(Listed):
+class Witness(Nurse):
     def __init__(self, core, world, supervisor):
         super().__init__(core, world, supervisor)
         self.hurried = False
@@ -108,11 +109,10 @@ class Witness(Listed):
         key, after, now = output.id, output.after, self.world.now
         past, service, state = self.pasts[key], self.everyone[key], self.state
         assert output.before is past.state, f"{key} left {output.before}, but was {past.state}"
-        reset_after = service.spec.backoff.reset_after
-        if past.state is state.RUNNING and now - past.since >= reset_after:
-            past.fewest = past.most = 0
+        self._may_be_forgiven(key)
         if after is state.RUNNING:
             self._may_run(key)
+            self._runs_now(key)
         elif after is state.BACKOFF:
             self._may_back_off(key)
         elif after is state.EXITED:
@@ -123,6 +123,8 @@ class Witness(Listed):
             self._may_give_up(key)
         elif after is state.STOPPING and service.cause == "overdue":
             self._may_be_overdue(key)
+        elif past.state is state.RUNNING and after is state.STOPPING:
+            self._may_be_ill(key)
         if after in self.rest:
             self.pending.discard(key)
             self.restarted.discard(key)
@@ -208,6 +210,7 @@ class Witness(Listed):
             assert key in self.may_be or not service.wanted, f"{key} is wanted: nobody asked for it"
             if when is not None and (first is None or when < first):
                 first = when
+            assert self._may_go_on(key), f"{key} goes on, and should not"
             if is_now in rest:
                 self._rests_as_planned(key, service)
                 if service.due:
@@ -244,6 +247,7 @@ class Witness(Listed):
 
     def heard_time(self, deadline, outputs):
         """Assert that a deadline that was handled does not come at once again."""
+        self._beat_in_time()
         again = deadline is not None and deadline <= self.world.now
         assert outputs or not again, f"spins at {deadline}"
 

@@ -9,7 +9,10 @@ import heapq
 import itertools
 
 from supervisor.core.events import (
+    Beat,
     BecameReady,
+    CheckFailed,
+    CheckPassed,
     Exited,
     Gone,
     Heard,
@@ -33,6 +36,7 @@ class Run:
         "code",
         "deaf",
         "deaf_others",
+        "ill",
         "key",
         "leader",
         "number",
@@ -55,6 +59,7 @@ class Run:
         self.alive = True  # something of it exists, or may come to exist
         self.leader = False
         self.deaf = False  # the leader does not hear TERM
+        self.ill = 0.0  # how likely a check fails
         self.others = 0  # grandchildren, which TERM ends
         self.deaf_others = 0  # grandchildren, which only KILL ends
         self.stuck = 0  # so many KILLs it survives (state D, a race with fork)
@@ -132,6 +137,11 @@ class World:
         spec = run.spec
         if spec.ready and spec.ready.after is None and chance() < 0.85:
             self.at(chance() * 3 if chance() < 0.8 else chance() * 40, self._be_ready, run)
+        if spec.watchdog:
+            self.at(0, self._beat, run, chance() < 0.3)
+        if spec.health:
+            run.ill = 0.0 if chance() < 0.5 else chance()
+            self.at(chance() * spec.health.every, self._be_checked, run)
         if (luck := chance()) < 0.6:
             lived = 0 if luck < 0.08 else chance() * (2 if luck < 0.3 else 40)
             good = 0.7 if spec.restart is not Restart.ALWAYS else 0.3
@@ -140,6 +150,21 @@ class World:
     def _be_ready(self, run):
         if run.leader:
             self.say(run, BecameReady(run.number))
+
+    def _beat(self, run, hangs):
+        if run.leader and not (hangs and self.chance() < 0.2):
+            self.say(run, Beat(run.number))
+            self.at(run.spec.watchdog * 0.4, self._beat, run, hangs)
+
+    def _be_checked(self, run):
+        if not run.leader:
+            return
+        chance, every = self.chance, run.spec.health.every
+        if chance() < 0.1:
+            run.ill = 0.0 if run.ill else chance()
+        failed = chance() < run.ill
+        self.say(run, CheckFailed(run.number, "mute") if failed else CheckPassed(run.number))
+        self.at(every, self._be_checked, run)
 
     def _fail(self, run):
         if run.unborn:
