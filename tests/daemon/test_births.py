@@ -1,5 +1,6 @@
 """Births: what a service begins with, and what becomes of those that cannot be born."""
 
+import contextlib
 import os
 import resource
 import signal
@@ -32,13 +33,21 @@ def environment(pid):
     return dict(entry.split("=", 1) for entry in entries if "=" in entry)
 
 
+def descriptors(pid):
+    """Return what each descriptor of a process is open on."""
+    found = {}
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed since
+            found[fd] = os.readlink(f"/proc/{pid}/fd/{fd}")
+    return found
+
+
 def test_f67_a_service_has_nothing_open_but_its_three(keepd):
     one = keepd(EACH_WAY).up()
     for way in WAYS:
-        folder = Path(f"/proc/{one.pid(way)}/fd")
-        found = {fd.name: os.readlink(fd) for fd in folder.iterdir()}
         output = f"{one.run_dir}/fifo/{way}/0.1"
-        assert found == {"0": os.devnull, "1": output, "2": output}, way
+        # A function is told of just before the socket of its birth is closed, and it is called.
+        until(lambda: descriptors(one.pid(way)) == {"0": os.devnull, "1": output, "2": output})
 
 
 def test_f18_each_service_leads_a_session_and_a_group_of_its_own(keepd):
