@@ -5,7 +5,7 @@ import os
 import resource
 import signal
 import socket
-from pathlib import Path
+from functools import partial
 
 import pytest
 
@@ -33,13 +33,13 @@ def environment(pid):
     return dict(entry.split("=", 1) for entry in entries if "=" in entry)
 
 
-def descriptors(pid):
-    """Return what each descriptor of a process is open on."""
+def has_open(pid, expected):
+    """Return whether these are the descriptors of a process, and what each is open on."""
     found = {}
     for fd in os.listdir(f"/proc/{pid}/fd"):
         with contextlib.suppress(FileNotFoundError):  # closed since
             found[fd] = os.readlink(f"/proc/{pid}/fd/{fd}")
-    return found
+    return found == expected
 
 
 def test_f67_a_service_has_nothing_open_but_its_three(keepd):
@@ -47,7 +47,8 @@ def test_f67_a_service_has_nothing_open_but_its_three(keepd):
     for way in WAYS:
         output = f"{one.run_dir}/fifo/{way}/0.1"
         # A function is told of just before the socket of its birth is closed, and it is called.
-        until(lambda: descriptors(one.pid(way)) == {"0": os.devnull, "1": output, "2": output})
+        expected = {"0": os.devnull, "1": output, "2": output}
+        until(partial(has_open, one.pid(way), expected))
 
 
 def test_f18_each_service_leads_a_session_and_a_group_of_its_own(keepd):
