@@ -10,7 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from supervisor.core import departures, health, plan, roster, service, states, supervisor
+from supervisor.core import (
+    deadlines,
+    departures,
+    health,
+    memory,
+    plan,
+    roster,
+    service,
+    states,
+    supervisor,
+)
 
 from .schedule import Core
 
@@ -18,6 +28,8 @@ from .schedule import Core
 FILES = {
     "health": health,
     "states": states,
+    "memory": memory,
+    "deadlines": deadlines,
     "service": service,
     "plan": plan,
     "roster": roster,
@@ -86,6 +98,14 @@ def pulse(name, *swaps):
 
 def lives(name, *swaps):
     return Mutant(name, "supervisor", swaps)
+
+
+def times(name, *swaps):
+    return Mutant(name, "deadlines", swaps)
+
+
+def notes(name, *swaps):
+    return Mutant(name, "memory", swaps)
 
 
 def leaves(name, *swaps):
@@ -211,8 +231,8 @@ MUTANTS = (
     lists("takes-a-pause-for-the-end", ("return vain or not service.wanted", "return True")),
     lists("waits-for-what-was-stopped", ("return vain or not service.wanted", "return vain")),
     lists("hopes-for-what-has-failed", ("return not reached(service)[", "return False and [")),
-    lives("starts-those-beside-it", ("(name in needed and self", "(self")),
-    lives("starts-without-what-it-needs", ("name in needed and self", "False and self")),
+    lists("starts-those-beside-it", ("(name in needed and self", "(self")),
+    lists("starts-without-what-it-needs", ("name in needed and self", "False and self")),
     lives(
         "forgets-who-waits",
         ("self._turn.update(self._blocked.pop(name, {}))", "self._blocked.pop(name, None)"),
@@ -240,12 +260,15 @@ MUTANTS = (
         ("if self._limit is not None:  # else", "if True:  # else"),
         ("min(self._limit, limit)", "min(self._limit or now, limit)"),
     ),
-    lives("drops-a-renewed-deadline", ("if isinstance(event, DeadlineReached):", "if False:")),
     lives(
+        "drops-a-renewed-deadline",
+        ("None if isinstance(event, DeadlineReached) else service.deadline", "service.deadline"),
+    ),
+    times(
         "hears-outdated-deadlines",
         (
-            "if self._waits(key, when):\n                return",
-            "if True:\n                return",
+            "if self._waits(key, when):\n                return when",
+            "if True:\n                return when",
         ),
     ),
     plans("reload-restarts-for-nothing", ("not all(change.live for change in changes)", "True")),
@@ -281,7 +304,7 @@ MUTANTS = (
     lives("reload-keeps-the-removed", ("self._tell(step.id, StopPlanned(), now)", "pass")),
     lives(
         "restart-is-lost-by-a-start",
-        ("if not service.next:  # else it leaves to be restarted", "if True:"),
+        ("if not self.services[key].next:  # else it leaves to be restarted", "if True:"),
     ),
     lives("reload-lets-nobody-go", ("for name in self._departures.waiting():", "for name in ():")),
 )
