@@ -18,7 +18,6 @@ from .states import AT_REST, Cause, Ended, Service, State
 
 SIZE = 500  # bytes, at most, that a note takes as JSON together with the id of its replica
 _STARTS = 16  # of the latest starts, that a start limit counts, at most so many are noted
-_WORDS = 100  # bytes of a reason, while there is more that matters
 _ALWAYS = ("run", "wanted", "removed", "failures", "restarts", "since")
 _RESTING = (*_ALWAYS, "due", "deadline")
 _BEARING = (*_ALWAYS, "cause", "born", "born_at", "deadline")
@@ -65,13 +64,14 @@ def note(service: Service) -> dict[str, Any]:
     last = service.last
     if last:
         found["last"] = [last.code, "", round(last.at, 3), round(last.lived, 3)]
-    if service.state is State.STOPPING and service.reason:
-        found["reason"] = _cut(service.reason, min(_WORDS, _room(service, found, "reason")))
     if service.starts:
-        room = _room(service, found, "starts")
-        found["starts"] = _gaps(service.starts, room)
+        found["starts"] = _gaps(service.starts, _room(service, found, "starts"))
+    room = _room(service, found, "reason")  # repr is as long as JSON is, but for words
+    if service.state is State.STOPPING and (words := _cut(service.reason, room)):
+        found["reason"] = words
+        room -= sum(map(_width, words))
     if last:
-        found["last"][1] = _cut(last.reason, _room(service, found))
+        found["last"][1] = _cut(last.reason, room)
     return found
 
 
@@ -106,15 +106,9 @@ def _resume(service: Service, now: float) -> list[Action]:
     return [Adopt(service.run)]
 
 
-def _room(service: Service, found: Mapping[str, Any], name: str = "") -> int:
-    """Return how many bytes are left, for the words or numbers of one more entry."""
-    taken = len(repr([service.id, found])) + (len(f', "{name}": ""') if name else 0)
-    return max(SIZE - taken - _escapes(found), 0)  # repr is as long as JSON for all but words
-
-
-def _escapes(found: Mapping[str, Any]) -> int:
-    reason = found.get("reason", "")
-    return max(sum(map(_width, reason)) + 2 - len(repr(reason)), 0)
+def _room(service: Service, found: Mapping[str, Any], name: str) -> int:
+    """Return how many bytes are left for the words or numbers of one more entry."""
+    return SIZE - len(repr([service.id, found])) - len(f', "{name}": ""')
 
 
 def _width(letter: str) -> int:
