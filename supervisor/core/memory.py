@@ -75,6 +75,11 @@ def note(service: Service) -> dict[str, Any]:
     return found
 
 
+def forgotten(run: int) -> dict[str, Any]:
+    """Return the note on a replica that is forgotten: should it come again, it counts on."""
+    return {"run": run, "removed": True}
+
+
 def recall(service: Service, noted: Mapping[str, Any], now: float) -> list[Action]:
     """Let a fresh replica be what was noted of it, and return what is to be done to go on."""
     for name in _DEFAULTS:

@@ -67,7 +67,8 @@ def grown(sources):
         before = {f"supervisor.core.{n}": other for n, other in made.items()}
         with patched(before):
             exec(code, module.__dict__)
-    return Core(Supervisor=made["supervisor"].Supervisor, State=made["service"].State)
+    supervisor, state = made["supervisor"].Supervisor, made["service"].State
+    return Core(Supervisor=supervisor, State=state, note=made["memory"].note)
 
 
 @contextmanager
