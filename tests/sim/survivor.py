@@ -34,6 +34,9 @@ class Survivor(Witness):
             self.must_be = self.must_be & wishes["must_be"]
             self.may_be = self.may_be | wishes["may_be"]
         for key, past in self.pasts.items():
+            if type(event) is PlanWanted:  # it is told again, and what it changes begins anew
+                past.fewest = 0
+                past.unasked.clear()
             if past.state is self.state.RUNNING and past.well_since is not None:
                 lived = self.world.now - past.well_since + EPSILON
                 past.fewest *= lived < self.everyone[key].spec.backoff.reset_after
@@ -71,7 +74,8 @@ class Survivor(Witness):
         least, most = past.fewest, past.most
         assert least <= service.failures <= most, f"{key} has failed {service.failures} times"
         assert service.wanted or key not in self.must_be, f"{key} is not wanted any more"
-        assert key in self.may_be or not service.wanted, f"{key} is wanted all at once"
+        unasked = service.wanted and key in self.plan and key not in self.may_be
+        assert not unasked, f"{key} is wanted all at once"
         if service.at_rest:
             self.restarted.discard(key)
             return
