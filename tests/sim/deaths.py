@@ -4,9 +4,11 @@ from supervisor.core.events import (
     Adopt,
     Do,
     Forgot,
+    Noted,
     PlanWanted,
     Recalled,
     ShutdownWanted,
+    Spawn,
     StartWanted,
 )
 
@@ -25,6 +27,7 @@ class Deaths:
     def carry_out(self, event, outputs, foreseen):
         """Let the master note and act; return whether it has lived to see the end of that."""
         dies, before = foreseen
+        self._precede(outputs)
         notes, acts, noted = self.kept.carried_out(event, self.supervisor, outputs)
         cut = len(notes) + len(acts) + 1
         if dies:
@@ -46,6 +49,14 @@ class Deaths:
             self.witness.died(before, lost, event, unheard=unheard, whole=whole)
             self.die(event)
         return not self.away
+
+    def _precede(self, outputs):
+        noted = set()
+        for output in outputs:
+            if type(output) is Noted:
+                noted.add(output.id)
+            elif type(output) is Do and type(output.action) is Spawn:
+                assert output.id in noted, f"{output.id} is born, and it is not noted"
 
     def act(self, output):
         kind = type(output)

@@ -67,7 +67,8 @@ class Kept:
         """Assert that whoever recalls it is just where this one is."""
         for key, service in supervisor.services.items():
             noted = json.loads(self.notes[key])
-            for name in ("wanted", "run", "failures", "due", "removed"):
+            names = ("wanted", "run", "failures", "removed")
+            for name in (*names, *(("due",) if service.at_rest else ("born",))):
                 is_now = getattr(service, name)
                 assert noted.get(name, 0) == is_now, f"{key}: {name} {is_now} is not noted"
             assert noted["state"] == service.state, f"{key}: {service.state} is not noted"

@@ -308,4 +308,59 @@ MUTANTS = (
         ("if not self.services[key].next:  # else it leaves to be restarted", "if True:"),
     ),
     lives("reload-lets-nobody-go", ("for name in self._departures.waiting():", "for name in ():")),
+    notes("forgets-what-was-wanted", ('_ALWAYS = ("run", "wanted", ', '_ALWAYS = ("run", ')),
+    notes("forgets-its-run", ('_ALWAYS = ("run", "wanted", ', '_ALWAYS = ("wanted", ')),
+    notes("forgets-its-failures", ('"failures", "restarts", "since")', '"restarts", "since")')),
+    notes("forgets-its-removal", ('"wanted", "removed", ', '"wanted", ')),
+    notes("forgets-how-often-it-started", ("for at in accumulate(starts))", "for at in ())")),
+    notes(
+        "due-in-silence",
+        ("        service.due,\n", ""),
+        ("None if service.state is State.RUNNING else", "None if not service.patient else"),
+    ),
+    notes("born-in-silence", ("        service.born,\n", "")),
+    notes("fails-in-silence", ("        service.failures,\n", "")),
+    notes("kills-who-was-told", ("elif service.killed:", "elif True:")),
+    notes("adopts-nobody", ("    return [Adopt(service.run)]\n", "    return []\n")),
+    notes(
+        "starts-what-lives",
+        (
+            "service.cause = Cause(service.cause)",
+            "service.cause, service.state, service.due = Cause.ASKED, State.STOPPED, True",
+        ),
+    ),
+    lives("starts-before-it-knows-the-plan", ("if not isinstance(event, Recalled):", "if True:")),
+    lives(
+        "is-born-in-silence",
+        (
+            "if memory.mark(service) != marked:",
+            "if memory.mark(service) != marked and service.state is not State.STARTING:",
+        ),
+    ),
+    lives(
+        "notes-what-it-has-done",
+        (
+            "            self._out.append(Noted(key))\n        self._out",
+            "            pass\n        self._out",
+        ),
+        (
+            "if service.deadline != timed:",
+            "self._out.append(Noted(key))\n        if service.deadline != timed:",
+        ),
+    ),
+    lives(
+        "reload-in-silence", ("if marks.get(key) != memory.mark(service):", "if key not in marks:")
+    ),
+    lives(
+        "adds-in-silence",
+        ("if marks.get(key) != memory", "if marks.get(key, memory.mark(service)) != memory"),
+    ),
+    lives(
+        "forgets-who-was-to-leave",
+        (
+            "self._departures.add(service.spec.name, service.id)\n            elif",
+            "pass\n            elif",
+        ),
+    ),
+    lists("forgets-the-runs-of-the-forgotten", ('= noted.get("run", 0)', "= 0")),
 )
