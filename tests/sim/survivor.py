@@ -33,6 +33,8 @@ class Survivor(Witness):
         elif not whole and type(event) is not PlanWanted:
             self.must_be = self.must_be & wishes["must_be"]
             self.may_be = self.may_be | wishes["may_be"]
+            if self.shutdown_at is not None:  # whoever was not told yet is told by the next one
+                self.may_be = set(self.pasts)
         for key, past in self.pasts.items():
             if type(event) is PlanWanted:  # it is told again, and what it changes begins anew
                 past.fewest = 0
