@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from supervisor.core.spec import Log, ServiceSpec
 from supervisor.ipc.pidfd import Exit
+from supervisor.kept import Keeping
 from supervisor.records import record, replace
 from supervisor.unix import kin, process
 from supervisor.unix.birth import Birth, Stage
@@ -47,6 +48,9 @@ class Streams(Protocol):
     def open(self, id: str, run: int, log: Log) -> int:  # noqa: A002 - the word of the house
         """Return a descriptor, O_RDWR and close-on-exec, to become stdout and stderr."""
 
+    def fifo(self, id: str, run: int) -> int | None:  # noqa: A002
+        """Return the descriptor of the output of a run, where an earlier master has opened it."""
+
     def end(self, id: str, run: int) -> None:  # noqa: A002
         """Hear that no process of the run is left, or that none was born."""
 
@@ -68,6 +72,10 @@ class Run:
     ready: bool = False  # said by it; told when it is spawned
     status: str = ""  # its own words
     exit: Exit | None = None  # of the leader, which is kept as a zombie until all are gone
+    inherited: bool = False  # an earlier master began it: it is no child of ours
+    cold: bool = False  # nor of the anchor
+    doubt: bool = False  # nobody knows whether there will be a process of it
+    asked: bool = False  # the leader has been told to end
     told: bool = False  # Exited was told: others are left
     killing: bool = False  # whatever of it is found is to die
     failure: str | None = None  # why it never was a service
@@ -86,7 +94,7 @@ def passable_folder(place: Place) -> str:
     return f"{place.run_dir}+notify"
 
 
-def notify_socket(run: Run, place: Place) -> NotifySocket:
+def notify_socket(run: Run, place: Place, kept: int | None = None) -> NotifySocket:
     """Return the ear for a run that tells its readiness itself; OSError.
 
     A run with another user must get there, and so not through the runtime directory.
@@ -95,10 +103,10 @@ def notify_socket(run: Run, place: Place) -> NotifySocket:
     if who is None or who.uid == os.geteuid():
         path = f"{place.run_dir}/notify/{run.id}.{run.number}"
         make_folders(os.path.dirname(path), 0o700)
-        return NotifySocket(path)
+        return NotifySocket(path, kept=kept)
     folder = passable_folder(place)
     make_passable(folder)
-    return NotifySocket(f"{folder}/{run.id.replace('/', '+')}.{run.number}", who.uid)
+    return NotifySocket(f"{folder}/{run.id.replace('/', '+')}.{run.number}", who.uid, kept)
 
 
 def environment(run: Run) -> dict[str, str]:
@@ -183,8 +191,9 @@ class Keeper(Protocol):
 class Births:
     """Brings runs to life, by posix_spawn or by a zygote."""
 
-    def __init__(self, poller: Poller, place: Place, keeper: Keeper) -> None:
+    def __init__(self, poller: Poller, place: Place, keeper: Keeper, keeping: Keeping) -> None:
         self._poller = poller
+        self._keeping = keeping
         self._place = place
         self._keeper = keeper
         self._nursery = Nursery(poller)
@@ -206,13 +215,25 @@ class Births:
         if run.group is not None and run.group.populated():
             run.group.kill()
             raise CannotError("processes of an earlier run are still being killed")
-        if listens(run.spec):
-            run.ear = notify_socket(run, self._place)
-            self._poller.watch(run.ear.fileno(), lambda _mask: self._keeper.heard(run))
+        self.listen(run, {})
         if needs_zygote(run.spec):
             self._ask(run, out)
         else:
             self._spawn(run, out)
+
+    def listen(self, run: Run, kept: Mapping[str, int]) -> None:
+        """Have an ear for a run that speaks; the one that was kept of it has what it has said."""
+        if listens(run.spec):
+            name = f"notify {run.id}.{run.number}"
+            run.ear = notify_socket(run, self._place, kept.get(name))
+            self._keeping.keep(name, run.ear.fileno())
+            self._poller.watch(run.ear.fileno(), lambda _mask: self._keeper.heard(run))
+
+    def forget(self, run: Run) -> None:
+        """Let go of what was kept for a run that is over."""
+        if listens(run.spec):
+            self._keeping.drop(f"notify {run.id}.{run.number}")
+        self._keeping.drop(f"pidfd {run.id}.{run.number}")
 
     def _ask(self, run: Run, out: int) -> None:
         try:

@@ -17,10 +17,10 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from supervisor import __version__, hooks
+from supervisor import __version__, hooks, succession
 from supervisor.config import plan as plans
 from supervisor.control.server import Server
 from supervisor.core import snapshot, words
@@ -32,23 +32,31 @@ from supervisor.core.events import (
     Input,
     Kill,
     Leave,
+    Noted,
     Output,
     PlanWanted,
+    Recalled,
     Report,
     ShutdownWanted,
+    Spawn,
     Spawned,
+    SpawnFailed,
     StartWanted,
     TimePassed,
 )
 from supervisor.core.service import State
 from supervisor.core.supervisor import Supervisor
+from supervisor.inherited import Inherited, Parent
+from supervisor.kept import Keeping
 from supervisor.launch import Launch
 from supervisor.logs.relay import LogRelay
-from supervisor.processes import Place, Processes, sweep_leftovers
+from supervisor.processes import Place, Processes, Ties, sweep_leftovers
 from supervisor.readiness import Readiness
 from supervisor.records import record
 from supervisor.reloads import Asked, Reloads
+from supervisor.runfiles import RunFile
 from supervisor.unix import process, rights, signals
+from supervisor.unix.beat import Beat
 from supervisor.unix.poller import Poller
 from supervisor.verbs import Desk, Verbs, match
 
@@ -56,6 +64,7 @@ DRAIN = 10.0  # seconds that the log writer has for the last words, on a full di
 SWEEP = 5.0  # seconds between two is_alive sweeps
 RETRY = 1.0  # the same, while something could not be done for want of descriptors, say
 STUMBLE = 0.1  # seconds; a bug that strikes every turn must not take the machine
+PROMOTED = 0x100  # no exit code: we are to be the anchor from now on
 HURRIED = 1.0  # seconds that a second Ctrl-C leaves to everyone
 
 
@@ -66,8 +75,12 @@ class Anchored:
     fd: int  # a SOCK_SEQPACKET to the anchor; its end is the anchor's end
     pid: int
     nofile: int  # the soft descriptor limit that services get
-    stopping: bool  # the one before was told to stop: only clear up, and leave
+    stopping: bool  # the one before was told to stop: go on with that
     known: frozenset[int]  # children of the anchor that no master has left behind
+    beat: Beat  # where our loop shows that it turns
+    born: float  # when the anchor was (monotonic seconds)
+    first: bool  # nobody was master here before, since the launch
+    kept: Mapping[str, int]  # what earlier masters had kept, by name
 
     def orphans(self) -> list[int]:
         """Return the children of the anchor that an earlier master has left behind."""
@@ -90,19 +103,29 @@ def run_master(launch: Launch, anchored: Anchored) -> int:
             master.turn()
         except Exception:  # noqa: BLE001 - the one net of this loop: a bug must not end all services
             master.stumbled(traceback.format_exc(limit=-3))
+    if master.code == PROMOTED:
+        raise Promoted(master.heirlooms())
     master.close()
     return master.code
+
+
+class Promoted(Exception):  # noqa: N818 (it names what is the case)
+    """The anchor is gone, and we are to be it; `kept` is what it has kept."""
+
+    def __init__(self, kept: dict[str, int]) -> None:
+        super().__init__(kept)
+        self.kept = kept
 
 
 class Master:
     """The loop and what hangs on it."""
 
     def __init__(self, launch: Launch, anchored: Anchored) -> None:
-        """Clear up after an earlier life, then want up what the launch names."""
-        self.launch, self.anchor_pid = launch, anchored.pid
-        with open(f"{launch.run_dir}/applied.json", encoding="utf-8") as file:
-            self.plan = plans.decode(file.read())
-        self.born = self.now()
+        """Take over what an earlier master has left, then want up what the launch names."""
+        self.launch, self.anchored = launch, anchored
+        self.anchor_pid, self.born = anchored.pid, anchored.born
+        self.file = RunFile(launch.run_dir)
+        self.plan, self.file.plan = succession.read_plan(launch.run_dir)
         self.code: int | None = None
         self.leaving: tuple[float, int] | None = None  # at the latest when, and with what code
         self.reports: collections.deque[tuple[str, Report]] = collections.deque()
@@ -115,12 +138,22 @@ class Master:
         self.anchor = socket.socket(fileno=anchored.fd)
         self.anchor.setblocking(False)
         self.poller.watch(anchored.fd, self._hear_anchor)
-        self.supervisor = Supervisor(self.plan.services, seed=os.getpid())
+        past = self.file.past
+        before = succession.specs_of(past, self.plan, self.file.plan, launch.run_dir)
+        self.supervisor = Supervisor(before, seed=os.getpid())
+        self.notes = succession.Notes(self.file, self.supervisor.services)
         self.managed = "NOTIFY_SOCKET" in os.environ  # by systemd
         self._allow_for_stops()
-        self.relay = LogRelay(self.poller, launch.run_dir, launch.log_dir, self.say)
+        self.keeping = Keeping(self.poller, self.anchor)
+        places = (launch.run_dir, launch.log_dir)
+        self.relay = LogRelay(self.poller, places, self.say, self.keeping)
         place = Place(launch.run_dir, launch.project, launch.folder, anchored.nofile)
-        self.processes = Processes(self.poller, self._report, self.relay, place)
+        parent = Parent(anchored.orphans, self._let_go, anchored.kept)
+        ties = Ties(
+            *(self.file, self.keeping, Inherited(self.file, parent), anchored.kept),
+            stores="FDSTORE" in os.environ,
+        )
+        self.processes = Processes(self.poller, self._report, self.relay, place, ties)
         services, order = self.supervisor.services, self.processes.order
         self.readiness = Readiness(self.poller, self.relay, services, self._report, order)
         self.hooks = hooks.Hooks(
@@ -136,14 +169,7 @@ class Master:
         self._start(anchored)
 
     def _start(self, anchored: Anchored) -> None:
-        runs = self.relay.recover({key: s.spec.log for key, s in self.supervisor.services.items()})
-        for line in sweep_leftovers(self.processes.place, anchored.orphans):
-            self.say(line)
-        for key, run in runs:  # nobody is left to write into them: their rest goes into the logs
-            self.relay.end(key, run)
-            if key in self.supervisor.services:
-                service = self.supervisor.services[key]
-                service.run = max(service.run, run)
+        self._take_over(anchored)
         if self.processes.no_groups:
             self.say(f"no cgroups: {self.processes.no_groups}")
         desk = Desk(
@@ -160,12 +186,47 @@ class Master:
         self.verbs = Verbs(desk)
         path = f"{self.launch.run_dir}/control.sock"
         self.server = Server(self.poller, path, self.verbs.table(), self.say)
-        self.say(f"keepd {__version__} is up (pid {self.anchor_pid}, {self.plan.config})")
+        self._begin(anchored)
+        self.notify("READY=1")
+
+    def _take_over(self, anchored: Anchored) -> None:
+        """Go on where an earlier master has ended; whoever is left of others is ended."""
+        past, services = self.file.past, self.supervisor.services
+        runs = self.relay.recover({key: s.spec.log for key, s in services.items()})
+        if not past.notes:
+            for line in sweep_leftovers(self.processes.place, anchored.orphans):
+                self.say(line)
+        self.handle(Recalled(past.notes))
+        self.handle(PlanWanted(self.plan.services))
+        lives = [service for service in services.values() if not service.at_rest]
+        if past.notes:
+            self.say(
+                f"a new master takes over {len(lives)} of {len(services)} replicas as they are"
+            )
+        live = {(service.id, service.run) for service in lives}
+        for key, run in runs:
+            if (key, run) not in live:  # nobody is left to write into them: the rest is to be read
+                self.relay.end(key, run)
+        for key, run in [*runs, *(past.runs or {}).items()]:
+            if key in services:
+                services[key].run = max(services[key].run, run)
+        for service in lives:
+            if service.state is State.RUNNING:
+                self.readiness.changed(service.id, service.state)
+
+    def _begin(self, anchored: Anchored) -> None:
+        """Want up what the launch names, unless an earlier master has begun with that."""
+        names, past = list(self.launch.names), self.file.past
+        if not past.notes:
+            self.say(f"keepd {__version__} is up (pid {self.anchor_pid}, {self.plan.config})")
         if anchored.stopping:
             self.handle(ShutdownWanted())
-        else:
-            self.handle(StartWanted(match(self.supervisor.replicas, list(self.launch.names))))
-        self.notify("READY=1")
+            return
+        if not past.begun or (names and anchored.first):
+            self.handle(StartWanted(match(self.supervisor.replicas, names)))
+        self.notes.everyone(self.file.plan)
+        with contextlib.suppress(OSError):  # then the next master begins with that again
+            self.file.begun(True)
 
     def stumbled(self, why: str) -> None:
         """Tell of a turn that went wrong; one that goes wrong again at once is slowed down."""
@@ -181,6 +242,7 @@ class Master:
 
     def turn(self) -> None:
         """Wait for something to happen, and do what follows from it."""
+        self.anchored.beat.beat(self.now())
         self.poller.wait(self._patience())
         self._drain()
         now = self.now()
@@ -208,14 +270,17 @@ class Master:
         """Tell the core, and carry out what it answers."""
         if isinstance(event, ShutdownWanted):
             self.notify("STOPPING=1")  # the anchor hears it too: no next master starts anything
+            with contextlib.suppress(OSError):
+                self.file.begun(False)  # who is started after that begins anew
         outputs = self.supervisor.handle(event, self.now() if now is None else now)
-        for output in sorted(outputs, key=_is_word):  # who reads our words must not delay a birth
+        for output in sorted(outputs, key=_rank):  # who reads our words must not delay a birth
             self._carry_out(output)
 
     def switch(self, plan: plans.Plan) -> None:
         """Have this plan from now on, and touch only what it changes."""
         self.plan = plan
         self.handle(PlanWanted(plan.services))
+        self.notes.everyone(succession.plan_mark(self.launch.run_dir))
         for key, service in self.supervisor.services.items():
             self.relay.change(key, service.spec.log)
         self._allow_for_stops()
@@ -260,7 +325,16 @@ class Master:
         self.readiness.close()
         self.processes.close()
         self.relay.close()
+        self.file.close()
         self.poller.close()
+
+    def heirlooms(self) -> dict[str, int]:
+        """Return what must stay open whatever becomes of us, by name; ends the log writer.
+
+        Its own end would wait for its turn, and another is to begin at once.
+        """
+        self.relay.end_writer()
+        return {**self.relay.fifos(), **self.processes.ears()}
 
     def _patience(self) -> float:
         times = [self._next_sweep(), *(self.leaving or ())[:1]]
@@ -270,7 +344,7 @@ class Master:
         return 0.0 if self.reports else max(0.0, min(times) - self.now())
 
     def _next_sweep(self) -> float:
-        return self.swept + (RETRY if self.in_need else SWEEP)
+        return self.swept + (RETRY if self.in_need or self.processes.impatient else SWEEP)
 
     def _drain(self) -> None:
         for _ in range(len(self.reports)):  # what follows at once waits: others have their turn
@@ -281,6 +355,10 @@ class Master:
 
     def _carry_out(self, output: Output) -> None:
         match output:
+            case Noted(key):
+                self.notes.note(key)
+            case Do(key, Spawn(run) as action) if why := self.notes.obstacle(key, action):
+                self._report(key, SpawnFailed(run, why))
             case Do(key, action):
                 if isinstance(action, Kill):
                     self.say(words.kill_words(self.supervisor.services[key]))
@@ -290,6 +368,7 @@ class Master:
             case Forgot(key, how):
                 self.readiness.forget(key)
                 self.processes.forget(key)
+                self.notes.forget(key)
                 self.say(f"{key} is removed ({how})")
             case Leave(code):
                 self.leaving = (self.now() + DRAIN, code)
@@ -305,6 +384,8 @@ class Master:
 
     def _left(self, code: int) -> None:
         self.code = code
+        if not self.supervisor.busy:
+            self.file.remove()
 
     def _tell(self, key: str, before: str, after: str) -> None:
         self.changed = True
@@ -346,11 +427,24 @@ class Master:
             return
         if not text:
             self.poller.forget(self.anchor.fileno())
-            self.say("the anchor is gone: stopping everything")
-            self.handle(ShutdownWanted())
+            self._lose_anchor()
             return
+        word, *numbers = text.split()
+        if word == "exit":
+            self.processes.exited(*map(int, numbers))
         for fd in fds:  # the other end of a new log writer's socket
             self.relay.attach(socket.socket(fileno=fd))
+
+    def _lose_anchor(self) -> None:
+        """Stop what somebody watched; else leave it as it is, for an anchor that takes over."""
+        if self.launch.foreground and not self.managed:
+            self.say("the anchor is gone: stopping everything")
+            self.handle(ShutdownWanted(HURRIED))
+        else:
+            self.code = process.CRASHED if self.managed else PROMOTED
+
+    def _let_go(self, pid: int) -> None:
+        rights.send(self.anchor, f"reap\n{pid}")
 
     def _notify_status(self) -> None:
         services = self.supervisor.services.values()
@@ -366,5 +460,5 @@ class Master:
         rights.send(self.anchor, text)  # only news for systemd: what is lost is told again
 
 
-def _is_word(output: Output) -> bool:
-    return not isinstance(output, Do)
+def _rank(output: Output) -> int:
+    return 0 if isinstance(output, Noted) else 1 if isinstance(output, Do) else 2

@@ -12,7 +12,7 @@ import os
 import select
 import signal
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from supervisor import ears
@@ -27,6 +27,7 @@ from supervisor.births import (
 )
 from supervisor.core.events import (
     Action,
+    Adopt,
     BecameReady,
     Exited,
     Gone,
@@ -39,8 +40,12 @@ from supervisor.core.events import (
 )
 from supervisor.core.service import Service
 from supervisor.core.spec import ServiceSpec
+from supervisor.inherited import CUT_SHORT, DOUBT, Bystanders, Inherited
 from supervisor.ipc import pidfd as pidfds
-from supervisor.records import replace
+from supervisor.ipc.pidfd import Exit
+from supervisor.kept import Keeping
+from supervisor.records import record, replace
+from supervisor.runfiles import RunFile, Trace
 from supervisor.sweeps import Sweeper
 from supervisor.unix import cgroup, kin, process, signals
 from supervisor.unix.leftovers import sweep_leftovers as _sweep_leftovers
@@ -57,27 +62,48 @@ def sweep_leftovers(place: Place, orphans: Callable[[], Iterable[int]] = tuple) 
     return [str(each) for each in _sweep_leftovers(place.run_dir, place.tree, orphans)]
 
 
+@record(frozen=True)
+class Ties:
+    """What connects us with the masters before and after us."""
+
+    file: RunFile
+    keeping: Keeping
+    inherited: Inherited
+    kept: Mapping[str, int]  # descriptors that an earlier one had kept, by name
+    stores: bool = False  # systemd keeps descriptors beyond our common end
+
+
 class Processes:
     """All runs that are not over. `report(id, report)` may be called from inside perform()."""
 
     def __init__(
-        self, poller: Poller, report: Callable[[str, Report], None], streams: Streams, place: Place
+        self,
+        poller: Poller,
+        report: Callable[[str, Report], None],
+        streams: Streams,
+        place: Place,
+        ties: Ties,
     ) -> None:
         self._poller = poller
         self._report = report
         self._streams = streams
+        self._ties = ties
         self.no_groups = ""  # why there are no cgroups, in words
         if place.groups and place.tree is None:
-            tree, self.no_groups = cgroup.settle(place.project, place.run_dir)
+            tree, self.no_groups = cgroup.settle(place.project, place.run_dir, ties.file.groups)
+            ties.file.groups = tree.base if tree else ""
             place = replace(place, tree=tree)
         self.need = ""  # what could not be done, in words; the next sweep tries again
         self.place = place
         self._runs: dict[str, Run] = {}
         self._by_pid: dict[int, Run] = {}
         self._ended: dict[str, Run] = {}  # the leader is dead, the run not over yet
-        self._births = Births(poller, place, self)
+        self._births = Births(poller, place, self, ties.keeping)
         self.spared: Callable[[], set[int]] = set  # children that others have, and reap
-        self._sweeper = Sweeper(self._by_pid, lambda: self._births.helpers() | self.spared())
+        self._sweeper = Sweeper(
+            self._by_pid, lambda: self._births.helpers() | self.spared(), ties.inherited.orphans
+        )
+        self._bystanders = Bystanders(poller, self._settle_soon)
         self._settling = False
         self._reaping = False
         process.keep_private()
@@ -90,6 +116,8 @@ class Processes:
         match action:
             case Spawn(number):
                 self._spawn(id, spec, number)
+            case Adopt(number):
+                self._adopt(id, spec, number)
             case Terminate(number) if run is not None and run.number == number:
                 self._guarded(self._terminate, run)
             case Kill(number) if run is not None and run.number == number:
@@ -98,6 +126,11 @@ class Processes:
                 self._report(id, Gone(number, None))
             case _:  # over, and told to be
                 return
+
+    @property
+    def impatient(self) -> bool:
+        """Return whether the next sweep should come soon."""
+        return bool(self.need) or self._ties.inherited.waits()
 
     def signal(self, id: str, signum: int) -> bool:  # noqa: A002
         """Send a signal to the leader; False if there is none."""
@@ -125,7 +158,14 @@ class Processes:
     def words(self, id: str) -> str:  # noqa: A002
         """Return what the service says of itself (STATUS= of sd_notify), or nothing."""
         run = self._runs.get(id)
+        if run is not None and run.doubt:
+            return DOUBT
         return run.status if run is not None else ""
+
+    def ears(self) -> dict[str, int]:
+        """Return the sockets on which runs speak to us, by the name they are kept by."""
+        heard = [run for run in self._runs.values() if run.ear is not None]
+        return {f"notify {r.id}.{r.number}": r.ear.fileno() for r in heard if r.ear}
 
     def forget(self, id: str) -> None:  # noqa: A002
         """Let go of what is kept from run to run: the replica will not be seen again."""
@@ -159,13 +199,21 @@ class Processes:
         for fd in alive:
             poll.register(fd, select.POLLIN)
         for fd, _ in poll.poll(0):
-            self._died(alive[fd])
+            self._sweep_dead(alive[fd])
+        for run in [run for run in self._runs.values() if run.doubt]:
+            self._guarded(self._look_into, run)
         self.child_died()
+
+    def _sweep_dead(self, run: Run) -> None:
+        if run.inherited and self._ties.inherited.give_up(run):
+            run.exit = Exit(None)  # nobody says how
+        self._died(run)
 
     def close(self) -> None:
         """Let go of zygotes, descriptors and groups; what still runs is left alone."""
         self._births.close()
         self._sweeper.close()
+        self._bystanders.close()
         for run in self._runs.values():
             self._release(run)
         self._runs.clear()
@@ -190,19 +238,74 @@ class Processes:
         except OSError as error:
             self._report(id_, SpawnFailed(number, f"output: {error.strerror or error}"))
             return
-        group = self.place.tree.group(id_) if self.place.tree else None
-        marks = kin.Marks(tag(self.place, id_, number), output)
-        run = self._runs[id_] = Run(id_, number, spec, group, marks)
+        run = self._run(id_, number, spec, output)
         try:
             self._births.bear(run, out)
         except (OSError, CannotError) as error:
             self.fail(run, getattr(error, "strerror", None) or str(error))
 
+    def _run(self, id_: str, number: int, spec: ServiceSpec, output: tuple[int, int] | None) -> Run:
+        group = self.place.tree.group(id_) if self.place.tree else None
+        marks = kin.Marks(tag(self.place, id_, number), output)
+        run = self._runs[id_] = Run(id_, number, spec, group, marks)
+        return run
+
+    def _adopt(self, id_: str, spec: ServiceSpec, number: int) -> None:
+        if id_ in self._runs:
+            return
+        fifo = self._streams.fifo(id_, number)
+        at = None if fifo is None else os.fstat(fifo)
+        run = self._run(id_, number, spec, at and (at.st_dev, at.st_ino))
+        trace = self._ties.inherited.trace(id_, number)
+        run.inherited, run.asked = True, trace.asked
+        if not trace.pid and self._ties.inherited.in_doubt(id_):
+            run.doubt = True
+            return
+        self._guarded(self._take_over, run)
+
+    def _take_over(self, run: Run) -> None:
+        """Hold the leader of a run that another master began, or hear what is left of it."""
+        inherited = self._ties.inherited
+        trace = inherited.trace(run.id, run.number)
+        found = inherited.find(run, trace)
+        run.doubt = False
+        if found is None:
+            run.pid = trace.pid or -(1 + len(self._by_pid))  # of nobody: it is gone
+            run.cold = inherited.is_cold(run)
+            self._by_pid[run.pid] = run
+            run.exit = Exit(None)
+            run.spawned, run.failure = bool(trace.pid), None if trace.pid else CUT_SHORT
+            self._ended[run.id] = run
+            self._settle_soon()
+            return
+        run.spawned = True
+        self._births.listen(run, self._ties.kept)
+        self.hold(run, *found)
+        run.cold = inherited.is_cold(run)
+        self._report(run.id, Spawned(run.number))
+
+    def exited(self, pid: int, code: int) -> None:
+        """Hear from the anchor how a child of it has ended."""
+        run = self._by_pid.get(pid)
+        if run is None or not run.inherited:
+            self._ties.inherited.let_go(pid)
+            self._settle_soon()
+            return
+        self._ties.inherited.heard(pid, code)
+        self._died(run)
+
     def hold(self, run: Run, pid: int, pidfd: int) -> None:
-        """Take a run's leader: it is our child, and nobody has reaped it."""
+        """Take a run's leader: what it is, is noted before anything else happens."""
         run.pid, run.pidfd = pid, pidfd
         self._by_pid[pid] = run
+        self._note(run)
         self._poller.watch(pidfd, lambda _mask: self._died(run))
+        if run.inherited or self._ties.stores:
+            self._ties.keeping.keep(f"pidfd {run.id}.{run.number}", pidfd)
+
+    def _note(self, run: Run) -> None:
+        start = process.start_time(run.pid) or 0
+        self._ties.file.trace(run.id, Trace(run.number, run.pid, start, run.asked))
 
     def spawned(self, run: Run) -> None:
         """Say that a birth is over, and went well."""
@@ -229,16 +332,31 @@ class Processes:
     # ---- death ----------------------------------------------------------------------------------
 
     def _terminate(self, run: Run) -> None:
-        if not run.spawned:
+        if run.doubt:
+            self._look_into(run)
+        elif not run.spawned:
             self.fail(run, _CANCELLED)
         elif run.exit is None:
+            if run.asked:  # by an earlier master: a second time may mean something else
+                return
             pidfds.send_signal(run.pidfd, signals.number(run.spec.stop.signal))
             pidfds.send_signal(run.pidfd, signal.SIGCONT)
+            run.asked = True
+            self._note(run)
         else:
             self._sweeper.terminate(run)
 
+    def _look_into(self, run: Run) -> None:
+        """Come out of doubt, if that can be."""
+        if not self._ties.inherited.in_doubt(run.id):
+            self._take_over(run)
+
     def _kill(self, run: Run) -> None:
         run.killing = True
+        if run.doubt:
+            self._look_into(run)
+        if run.doubt:
+            return
         if not run.spawned and run.failure is None:
             self.fail(run, _CANCELLED)
         else:
@@ -264,15 +382,25 @@ class Processes:
 
     def _settle_one(self, run: Run) -> None:
         if run.exit is None:
-            run.exit = pidfds.peek(run.pidfd)
+            inherited = self._ties.inherited
+            run.exit = inherited.exit(run) if run.inherited else pidfds.peek(run.pidfd)
             if run.exit is None:
-                self._poller.watch(run.pidfd, lambda _mask: self._died(run))
+                # An inherited one may be dead, and not reaped: its watch is for that then.
+                events = select.EPOLLIN
+                if run.inherited and pidfds.wait(run.pidfd, 0):
+                    inherited.wait_for(run)
+                    events = 0
+                self._ended.pop(run.id, None)
+                self._poller.watch(run.pidfd, lambda _mask: self._died(run), events)
                 return
             if run.birth is not None:
                 run.birth.settle()
         if not self._sweeper.left(run):
             self._over(run)
-        elif run.killing or run.failure is not None:
+            return
+        if run.inherited:  # no SIGCHLD will tell us of their end
+            self._bystanders.watch(self._sweeper.members(run))
+        if run.killing or run.failure is not None:
             self._sweeper.kill(run)
         elif not run.told:
             run.told = True
@@ -287,9 +415,12 @@ class Processes:
     def _over(self, run: Run) -> None:
         """Say the last word of a run."""
         code = run.exit.code if run.exit is not None else None
-        if run.pidfd >= 0:
+        if run.inherited:
+            self._ties.inherited.over(run)
+        elif run.pidfd >= 0:
             pidfds.reap(run.pidfd)
         self._release(run)
+        self._births.forget(run)
         self._runs.pop(run.id, None)
         self._ended.pop(run.id, None)
         self._by_pid.pop(run.pid, None)
