@@ -12,13 +12,12 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from supervisor.core.spec import Log, ServiceSpec
-from supervisor.ipc.pidfd import Exit
+from supervisor.core.spec import ServiceSpec
 from supervisor.kept import Keeping
-from supervisor.records import record, replace
+from supervisor.records import replace
+from supervisor.runs import Place, Run
 from supervisor.unix import kin, process
 from supervisor.unix.birth import Birth, Stage
-from supervisor.unix.cgroup import Group, Tree
 from supervisor.unix.notify import NotifySocket
 from supervisor.unix.nursery import Nursery
 from supervisor.unix.poller import Poller
@@ -28,62 +27,6 @@ from supervisor.unix.words import CannotError
 
 _OURS = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "WATCHDOG_USEC")
 _NOT_PASSED_ON = frozenset({*_OURS, "WATCHDOG_PID", "FDSTORE", "MAINPID"})
-
-
-@record(frozen=True)
-class Place:
-    """Where services live. `tree` is where their cgroups are; None without any."""
-
-    run_dir: str
-    project: str
-    base_cwd: str  # the config's folder, and our own working directory
-    nofile: int  # the soft limit of descriptors that children get back
-    groups: bool = True  # False: do without cgroups
-    tree: Tree | None = None
-
-
-class Streams(Protocol):
-    """Who has the outputs of all runs."""
-
-    def open(self, id: str, run: int, log: Log) -> int:  # noqa: A002 - the word of the house
-        """Return a descriptor, O_RDWR and close-on-exec, to become stdout and stderr."""
-
-    def fifo(self, id: str, run: int) -> int | None:  # noqa: A002
-        """Return the descriptor of the output of a run, where an earlier master has opened it."""
-
-    def end(self, id: str, run: int) -> None:  # noqa: A002
-        """Hear that no process of the run is left, or that none was born."""
-
-
-@record()
-class Run:
-    """One run of one replica, from the order to bear it until nothing of it is left."""
-
-    id: str
-    number: int
-    spec: ServiceSpec
-    group: Group | None
-    marks: kin.Marks
-    birth: Birth | None = None  # by a zygote, in progress
-    pid: int = 0
-    pidfd: int = -1
-    ear: NotifySocket | None = None
-    spawned: bool = False  # told
-    ready: bool = False  # said by it; told when it is spawned
-    status: str = ""  # its own words
-    exit: Exit | None = None  # of the leader, which is kept as a zombie until all are gone
-    inherited: bool = False  # an earlier master began it: it is no child of ours
-    cold: bool = False  # nor of the anchor
-    doubt: bool = False  # nobody knows whether there will be a process of it
-    asked: bool = False  # the leader has been told to end
-    told: bool = False  # Exited was told: others are left
-    killing: bool = False  # whatever of it is found is to die
-    failure: str | None = None  # why it never was a service
-
-
-def tag(place: Place, replica: str, run: int) -> str:
-    """Return the KEEPD_RUN of a run: inherited by all that it starts."""
-    return f"{place.run_dir}:{replica}:{run}"
 
 
 def passable_folder(place: Place) -> str:

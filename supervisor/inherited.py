@@ -14,14 +14,17 @@ import select
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
-from supervisor.births import Run
 from supervisor.ipc.pidfd import Exit
 from supervisor.records import record
 from supervisor.runfiles import RunFile, Trace
 from supervisor.sweeps import everyone
 from supervisor.unix import kin
 from supervisor.unix.poller import Poller
+
+if TYPE_CHECKING:
+    from supervisor.runs import Run
 
 CUT_SHORT = "keepd was killed in the middle of its birth"
 DOUBT = "in doubt: its birth was cut short, and does not come to an end"
@@ -64,6 +67,8 @@ class Inherited:
 
     def find(self, run: Run, trace: Trace) -> tuple[int, int] | None:
         """Return (pid, pidfd) of a run's leader, dead or alive; None: there is none any more."""
+        if trace.end is not None:
+            return None
         if trace.pid:
             pidfd = kin.hold(trace.pid, trace.start)
             if pidfd is None:

@@ -50,11 +50,12 @@ from supervisor.inherited import Inherited, Parent
 from supervisor.kept import Keeping
 from supervisor.launch import Launch
 from supervisor.logs.relay import LogRelay
-from supervisor.processes import Place, Processes, Ties, sweep_leftovers
+from supervisor.processes import Processes, sweep_leftovers
 from supervisor.readiness import Readiness
 from supervisor.records import record
 from supervisor.reloads import Asked, Reloads
 from supervisor.runfiles import RunFile
+from supervisor.runs import Place, Ties
 from supervisor.unix import process, rights, signals
 from supervisor.unix.beat import Beat
 from supervisor.unix.poller import Poller
@@ -161,7 +162,7 @@ class Master:
             hooks.Desk(services, self._described, self.processes.hook_order, self.say, self.now),
         )
         self.reloads = Reloads(self.poller, self)
-        self.processes.spared = self.reloads.pids
+        self.processes.deaths.spared = self.reloads.pids
         self.interrupts = 0
         self.stumbled_at = 0.0
         self.changed = False  # a state, since systemd was told of them
@@ -248,12 +249,12 @@ class Master:
         now = self.now()
         if now >= self._next_sweep():
             self.swept = now
-            self.processes.sweep()
+            self.processes.deaths.sweep()
             self.readiness.sweep()
             self._drain()
-        if self.processes.need and not self.in_need:
-            self.say(f"{self.processes.need}; trying again every second")
-        self.in_need = bool(self.processes.need)
+        if self.processes.deaths.need and not self.in_need:
+            self.say(f"{self.processes.deaths.need}; trying again every second")
+        self.in_need = bool(self.processes.deaths.need)
         heard, deadline = self.poller.heard_at, self.supervisor.next_deadline()
         if deadline is not None and deadline <= heard:  # not `now`: who was not heard is not late
             self.handle(TimePassed(), heard)
@@ -409,7 +410,7 @@ class Master:
         for number in self.signals.take():
             match number:
                 case signal.SIGCHLD:
-                    self.processes.child_died()
+                    self.processes.deaths.child_died()
                 case signal.SIGHUP:
                     self.reloads.ask(Asked())
                 case _:
@@ -431,7 +432,7 @@ class Master:
             return
         word, *numbers = text.split()
         if word == "exit":
-            self.processes.exited(*map(int, numbers))
+            self.processes.deaths.exited(*map(int, numbers))
         for fd in fds:  # the other end of a new log writer's socket
             self.relay.attach(socket.socket(fileno=fd))
 

@@ -21,7 +21,7 @@ from typing import Any
 from supervisor.core import memory
 from supervisor.core.service import Service
 from supervisor.records import record
-from supervisor.unix import kin, process
+from supervisor.unix import process
 
 VERSION = 1
 _SLOT = 1024
@@ -37,6 +37,7 @@ class Trace:
     pid: int = 0
     start: int = 0  # clock ticks since boot: with it a pid names one process
     asked: bool = False  # it has been told to end
+    end: str | None = None  # once nothing of it is left: its code, "failed", "" for nobody knows
 
 
 @record(frozen=True)
@@ -95,7 +96,8 @@ class RunFile:
 
     def trace(self, key: str, trace: Trace) -> None:
         """Write down the process of a run, after the note of that run."""
-        text = f"{trace.run} {trace.pid} {trace.start} {int(trace.asked)}"
+        end = "-" if trace.end is None else f"={trace.end}"
+        text = f"{trace.run} {trace.pid} {trace.start} {int(trace.asked)} {end}"
         room = _SLOT - _TRACE_AT - 1
         os.pwrite(self._fd, text.ljust(room).encode("ascii") + b"\n", self._at(key) + _TRACE_AT)
 
@@ -161,12 +163,6 @@ class RunFile:
         return Past(notes, traces, bool(head.get("begun")))
 
 
-def start_of(pid: int) -> int:
-    """Return when a process was started, in clock ticks since boot; 0 where it is gone."""
-    seen = kin.stat(pid)
-    return seen.start if seen else 0
-
-
 def _here() -> dict[str, str]:
     """Return what pids and times mean something in: this boot, and this namespace."""
     return {"boot": process.boot_id(), "pids": os.readlink("/proc/self/ns/pid")}
@@ -181,11 +177,11 @@ def _object(line: bytes) -> dict[str, Any]:
 
 
 def _trace(line: bytes) -> Trace | None:
-    words = line.split()
-    if len(words) != 4 or not all(word.isdigit() for word in words):
+    words = line.decode("ascii", "replace").split()
+    if len(words) != 5 or not all(word.isdecimal() for word in words[:4]):
         return None
-    run, pid, start, asked = map(int, words)
-    return Trace(run, pid, start, bool(asked))
+    run, pid, start, asked = map(int, words[:4])
+    return Trace(run, pid, start, bool(asked), words[4][1:] if words[4][0] == "=" else None)
 
 
 def _held_by_others(folder: str) -> dict[int, int]:

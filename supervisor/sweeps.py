@@ -18,7 +18,7 @@ from supervisor.unix import kin, process
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
-    from supervisor.births import Run
+    from supervisor.runs import Run
 
 
 class Sweeper:
