@@ -12,12 +12,12 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from supervisor.core.spec import Log, ServiceSpec
-from supervisor.ipc.pidfd import Exit
-from supervisor.records import record, replace
+from supervisor.core.spec import ServiceSpec
+from supervisor.kept import Keeping
+from supervisor.records import replace
+from supervisor.runs import Place, Run
 from supervisor.unix import kin, process
 from supervisor.unix.birth import Birth, Stage
-from supervisor.unix.cgroup import Group, Tree
 from supervisor.unix.notify import NotifySocket
 from supervisor.unix.nursery import Nursery
 from supervisor.unix.poller import Poller
@@ -29,55 +29,6 @@ _OURS = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "WATCHDO
 _NOT_PASSED_ON = frozenset({*_OURS, "WATCHDOG_PID", "FDSTORE", "MAINPID"})
 
 
-@record(frozen=True)
-class Place:
-    """Where services live. `tree` is where their cgroups are; None without any."""
-
-    run_dir: str
-    project: str
-    base_cwd: str  # the config's folder, and our own working directory
-    nofile: int  # the soft limit of descriptors that children get back
-    groups: bool = True  # False: do without cgroups
-    tree: Tree | None = None
-
-
-class Streams(Protocol):
-    """Who has the outputs of all runs."""
-
-    def open(self, id: str, run: int, log: Log) -> int:  # noqa: A002 - the word of the house
-        """Return a descriptor, O_RDWR and close-on-exec, to become stdout and stderr."""
-
-    def end(self, id: str, run: int) -> None:  # noqa: A002
-        """Hear that no process of the run is left, or that none was born."""
-
-
-@record()
-class Run:
-    """One run of one replica, from the order to bear it until nothing of it is left."""
-
-    id: str
-    number: int
-    spec: ServiceSpec
-    group: Group | None
-    marks: kin.Marks
-    birth: Birth | None = None  # by a zygote, in progress
-    pid: int = 0
-    pidfd: int = -1
-    ear: NotifySocket | None = None
-    spawned: bool = False  # told
-    ready: bool = False  # said by it; told when it is spawned
-    status: str = ""  # its own words
-    exit: Exit | None = None  # of the leader, which is kept as a zombie until all are gone
-    told: bool = False  # Exited was told: others are left
-    killing: bool = False  # whatever of it is found is to die
-    failure: str | None = None  # why it never was a service
-
-
-def tag(place: Place, replica: str, run: int) -> str:
-    """Return the KEEPD_RUN of a run: inherited by all that it starts."""
-    return f"{place.run_dir}:{replica}:{run}"
-
-
 def passable_folder(place: Place) -> str:
     """Return the folder beside the runtime directory that others may pass.
 
@@ -86,7 +37,7 @@ def passable_folder(place: Place) -> str:
     return f"{place.run_dir}+notify"
 
 
-def notify_socket(run: Run, place: Place) -> NotifySocket:
+def notify_socket(run: Run, place: Place, kept: int | None = None) -> NotifySocket:
     """Return the ear for a run that tells its readiness itself; OSError.
 
     A run with another user must get there, and so not through the runtime directory.
@@ -95,10 +46,10 @@ def notify_socket(run: Run, place: Place) -> NotifySocket:
     if who is None or who.uid == os.geteuid():
         path = f"{place.run_dir}/notify/{run.id}.{run.number}"
         make_folders(os.path.dirname(path), 0o700)
-        return NotifySocket(path)
+        return NotifySocket(path, kept=kept)
     folder = passable_folder(place)
     make_passable(folder)
-    return NotifySocket(f"{folder}/{run.id.replace('/', '+')}.{run.number}", who.uid)
+    return NotifySocket(f"{folder}/{run.id.replace('/', '+')}.{run.number}", who.uid, kept)
 
 
 def environment(run: Run) -> dict[str, str]:
@@ -183,8 +134,9 @@ class Keeper(Protocol):
 class Births:
     """Brings runs to life, by posix_spawn or by a zygote."""
 
-    def __init__(self, poller: Poller, place: Place, keeper: Keeper) -> None:
+    def __init__(self, poller: Poller, place: Place, keeper: Keeper, keeping: Keeping) -> None:
         self._poller = poller
+        self._keeping = keeping
         self._place = place
         self._keeper = keeper
         self._nursery = Nursery(poller)
@@ -206,13 +158,25 @@ class Births:
         if run.group is not None and run.group.populated():
             run.group.kill()
             raise CannotError("processes of an earlier run are still being killed")
-        if listens(run.spec):
-            run.ear = notify_socket(run, self._place)
-            self._poller.watch(run.ear.fileno(), lambda _mask: self._keeper.heard(run))
+        self.listen(run, {})
         if needs_zygote(run.spec):
             self._ask(run, out)
         else:
             self._spawn(run, out)
+
+    def listen(self, run: Run, kept: Mapping[str, int]) -> None:
+        """Have an ear for a run that speaks; the one that was kept of it has what it has said."""
+        if listens(run.spec):
+            name = f"notify {run.id}.{run.number}"
+            run.ear = notify_socket(run, self._place, kept.get(name))
+            self._keeping.keep(name, run.ear.fileno())
+            self._poller.watch(run.ear.fileno(), lambda _mask: self._keeper.heard(run))
+
+    def forget(self, run: Run) -> None:
+        """Let go of what was kept for a run that is over."""
+        if listens(run.spec):
+            self._keeping.drop(f"notify {run.id}.{run.number}")
+        self._keeping.drop(f"pidfd {run.id}.{run.number}")
 
     def _ask(self, run: Run, out: int) -> None:
         try:

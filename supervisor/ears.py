@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from supervisor.births import Run
 from supervisor.core.events import Ailed, Beat, BecameReady, Report, TimeAsked
+from supervisor.runs import Run
 from supervisor.unix import kin
 
 

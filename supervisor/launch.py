@@ -11,7 +11,7 @@ import fcntl
 import os
 
 from supervisor.records import record
-from supervisor.unix.private import make_private, open_private, write_beside, write_private
+from supervisor.unix.private import make_private, open_private, write_beside
 
 
 @record(frozen=True)
@@ -69,9 +69,10 @@ def apply(run_dir: str, plan: str) -> None:
     """Make the plan the one in force. Raises OSError; the one before it stays then."""
     folder = open_private(run_dir)
     try:
-        write_private(folder, "applied.json", plan.encode("ascii"))
+        write_beside(folder, "applied.json", plan.encode("ascii"))
     finally:
         os.close(folder)
+    commit(run_dir)
 
 
 def prepare(run_dir: str, plan: bytes) -> None:
@@ -84,8 +85,23 @@ def prepare(run_dir: str, plan: bytes) -> None:
 
 
 def commit(run_dir: str) -> None:
-    """Make the plan that was prepared the one in force: one rename. Raises OSError."""
-    os.rename(f"{run_dir}/applied.json.new", f"{run_dir}/applied.json")
+    """Make the plan that was prepared the one in force: one rename. Raises OSError.
+
+    The one before it is kept beside it, for what was born by it and is not replaced yet.
+    """
+    new, now, before = (f"{run_dir}/applied.{name}" for name in ("json.new", "json", "before.json"))
+    with contextlib.suppress(FileNotFoundError):
+        if _whole(new) != _whole(now):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{before}.new")
+            os.link(now, f"{before}.new")
+            os.rename(f"{before}.new", before)
+    os.rename(new, now)
+
+
+def _whole(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def discard(run_dir: str) -> None:

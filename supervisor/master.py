@@ -12,18 +12,14 @@ import contextlib
 import gc
 import os
 import select
-import signal
-import socket
 import sys
 import time
 import traceback
-from collections.abc import Iterable
-from typing import Any
 
-from supervisor import __version__, hooks
+from supervisor import __version__, hooks, succession
 from supervisor.config import plan as plans
 from supervisor.control.server import Server
-from supervisor.core import snapshot, words
+from supervisor.core import words
 from supervisor.core.events import (
     Changed,
     Do,
@@ -32,23 +28,32 @@ from supervisor.core.events import (
     Input,
     Kill,
     Leave,
+    Noted,
     Output,
     PlanWanted,
+    Recalled,
     Report,
     ShutdownWanted,
+    Spawn,
     Spawned,
+    SpawnFailed,
     StartWanted,
     TimePassed,
 )
 from supervisor.core.service import State
 from supervisor.core.supervisor import Supervisor
+from supervisor.described import Described
+from supervisor.inherited import Inherited, Parent
+from supervisor.kept import Keeping
 from supervisor.launch import Launch
 from supervisor.logs.relay import LogRelay
-from supervisor.processes import Place, Processes, sweep_leftovers
+from supervisor.processes import Processes, sweep_leftovers
 from supervisor.readiness import Readiness
-from supervisor.records import record
-from supervisor.reloads import Asked, Reloads
-from supervisor.unix import process, rights, signals
+from supervisor.reloads import Reloads
+from supervisor.runfiles import RunFile
+from supervisor.runs import Place, Ties
+from supervisor.superiors import Anchored, Promoted, Superiors
+from supervisor.unix import process
 from supervisor.unix.poller import Poller
 from supervisor.verbs import Desk, Verbs, match
 
@@ -56,22 +61,6 @@ DRAIN = 10.0  # seconds that the log writer has for the last words, on a full di
 SWEEP = 5.0  # seconds between two is_alive sweeps
 RETRY = 1.0  # the same, while something could not be done for want of descriptors, say
 STUMBLE = 0.1  # seconds; a bug that strikes every turn must not take the machine
-HURRIED = 1.0  # seconds that a second Ctrl-C leaves to everyone
-
-
-@record(frozen=True)
-class Anchored:
-    """What the anchor hands to a master."""
-
-    fd: int  # a SOCK_SEQPACKET to the anchor; its end is the anchor's end
-    pid: int
-    nofile: int  # the soft descriptor limit that services get
-    stopping: bool  # the one before was told to stop: only clear up, and leave
-    known: frozenset[int]  # children of the anchor that no master has left behind
-
-    def orphans(self) -> list[int]:
-        """Return the children of the anchor that an earlier master has left behind."""
-        return [p for p in process.children(self.pid) if p not in self.known and p != os.getpid()]
 
 
 def run_master(launch: Launch, anchored: Anchored) -> int:
@@ -90,6 +79,8 @@ def run_master(launch: Launch, anchored: Anchored) -> int:
             master.turn()
         except Exception:  # noqa: BLE001 - the one net of this loop: a bug must not end all services
             master.stumbled(traceback.format_exc(limit=-3))
+    if master.superiors.promoted:
+        raise Promoted(master.heirlooms())
     master.close()
     return master.code
 
@@ -98,58 +89,53 @@ class Master:
     """The loop and what hangs on it."""
 
     def __init__(self, launch: Launch, anchored: Anchored) -> None:
-        """Clear up after an earlier life, then want up what the launch names."""
-        self.launch, self.anchor_pid = launch, anchored.pid
-        with open(f"{launch.run_dir}/applied.json", encoding="utf-8") as file:
-            self.plan = plans.decode(file.read())
-        self.born = self.now()
+        """Take over what an earlier master has left, then want up what the launch names."""
+        self.launch, self.anchored = launch, anchored
+        self.anchor_pid, self.born = anchored.pid, anchored.born
+        self.file = RunFile(launch.run_dir)
+        self.plan, self.file.plan = succession.read_plan(launch.run_dir)
         self.code: int | None = None
         self.leaving: tuple[float, int] | None = None  # at the latest when, and with what code
         self.reports: collections.deque[tuple[str, Report]] = collections.deque()
         self.swept = self.now()
         self.in_need = False
         self.poller = Poller()
-        self.signals = signals.SignalPipe()
-        self.signals.listens([signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD])
-        self.poller.watch(self.signals.fileno(), self._hear_signals)
-        self.anchor = socket.socket(fileno=anchored.fd)
-        self.anchor.setblocking(False)
-        self.poller.watch(anchored.fd, self._hear_anchor)
-        self.supervisor = Supervisor(self.plan.services, seed=os.getpid())
-        self.managed = "NOTIFY_SOCKET" in os.environ  # by systemd
+        self.superiors = Superiors(self.poller, anchored, self)
+        past = self.file.past
+        before = succession.specs_of(past, self.plan, self.file.plan, launch.run_dir)
+        self.supervisor = Supervisor(before, seed=os.getpid())
+        self.notes = succession.Notes(self.file, self.supervisor.services)
         self._allow_for_stops()
-        self.relay = LogRelay(self.poller, launch.run_dir, launch.log_dir, self.say)
+        self.keeping = Keeping(self.poller, self.superiors.anchor)
+        places = (launch.run_dir, launch.log_dir)
+        self.relay = LogRelay(self.poller, places, self.say, self.keeping)
         place = Place(launch.run_dir, launch.project, launch.folder, anchored.nofile)
-        self.processes = Processes(self.poller, self._report, self.relay, place)
+        parent = Parent(anchored.orphans, self.superiors.let_go, anchored.kept)
+        ties = Ties(
+            *(self.file, self.keeping, Inherited(self.file, parent), anchored.kept),
+            stores="FDSTORE" in os.environ,
+        )
+        self.processes = Processes(self.poller, self._report, self.relay, place, ties)
         services, order = self.supervisor.services, self.processes.order
         self.readiness = Readiness(self.poller, self.relay, services, self._report, order)
+        self.described = Described(self, anchored)
         self.hooks = hooks.Hooks(
             self.readiness.probes,
-            hooks.Desk(services, self._described, self.processes.hook_order, self.say, self.now),
+            hooks.Desk(services, self.described.one, self.processes.hook_order, self.say, self.now),
         )
         self.reloads = Reloads(self.poller, self)
-        self.processes.spared = self.reloads.pids
-        self.interrupts = 0
+        self.processes.deaths.spared = self.reloads.pids
         self.stumbled_at = 0.0
-        self.changed = False  # a state, since systemd was told of them
-        self.told = ""
         self._start(anchored)
 
     def _start(self, anchored: Anchored) -> None:
-        runs = self.relay.recover({key: s.spec.log for key, s in self.supervisor.services.items()})
-        for line in sweep_leftovers(self.processes.place, anchored.orphans):
-            self.say(line)
-        for key, run in runs:  # nobody is left to write into them: their rest goes into the logs
-            self.relay.end(key, run)
-            if key in self.supervisor.services:
-                service = self.supervisor.services[key]
-                service.run = max(service.run, run)
+        self._take_over(anchored)
         if self.processes.no_groups:
             self.say(f"no cgroups: {self.processes.no_groups}")
         desk = Desk(
             supervisor=self.supervisor,
             handle=self.handle,
-            status=self.status,
+            status=self.described.status,
             signal=self.processes.signal,
             reload=self.reloads.ask,
             config=self.plan.config,
@@ -160,12 +146,45 @@ class Master:
         self.verbs = Verbs(desk)
         path = f"{self.launch.run_dir}/control.sock"
         self.server = Server(self.poller, path, self.verbs.table(), self.say)
-        self.say(f"keepd {__version__} is up (pid {self.anchor_pid}, {self.plan.config})")
+        self._begin(anchored)
+        self.superiors.notify("READY=1")
+
+    def _take_over(self, anchored: Anchored) -> None:
+        """Go on where an earlier master has ended; whoever is left of others is ended."""
+        past, services = self.file.past, self.supervisor.services
+        runs = self.relay.recover({key: s.spec.log for key, s in services.items()})
+        if not past.notes:
+            for line in sweep_leftovers(self.processes.place, anchored.orphans):
+                self.say(line)
+        self.handle(Recalled(past.notes))
+        self.handle(PlanWanted(self.plan.services))
+        lives = [service for service in services.values() if not service.at_rest]
+        if past.notes:
+            count = f"{len(lives)} of {len(services)} replicas"
+            self.say(f"a new master takes over {count} as they are")
+        succession.end_logs(self.relay, runs, lives)
+        succession.count_on(services, [*runs, *(past.runs or {}).items()])
+        for service in lives:
+            if service.state is State.RUNNING:
+                self.readiness.changed(service.id, service.state)
+
+    def _begin(self, anchored: Anchored) -> None:
+        """Want up what the launch names, unless an earlier master has begun with that."""
+        names, past = list(self.launch.names), self.file.past
+        if not past.notes:
+            self.say(f"keepd {__version__} is up (pid {self.anchor_pid}, {self.plan.config})")
         if anchored.stopping:
             self.handle(ShutdownWanted())
-        else:
-            self.handle(StartWanted(match(self.supervisor.replicas, list(self.launch.names))))
-        self.notify("READY=1")
+            return
+        if not past.begun or (names and anchored.first):
+            self.handle(StartWanted(match(self.supervisor.replicas, names)))
+        self.notes.everyone(self.file.plan)
+        with contextlib.suppress(OSError):  # then the next master begins with that again
+            self.file.begun(True)
+
+    def notify(self, text: str) -> None:
+        """Tell it to systemd, if that is who has started us."""
+        self.superiors.notify(text)
 
     def stumbled(self, why: str) -> None:
         """Tell of a turn that went wrong; one that goes wrong again at once is slowed down."""
@@ -181,17 +200,18 @@ class Master:
 
     def turn(self) -> None:
         """Wait for something to happen, and do what follows from it."""
+        self.anchored.beat.beat(self.now())
         self.poller.wait(self._patience())
         self._drain()
         now = self.now()
         if now >= self._next_sweep():
             self.swept = now
-            self.processes.sweep()
+            self.processes.deaths.sweep()
             self.readiness.sweep()
             self._drain()
-        if self.processes.need and not self.in_need:
-            self.say(f"{self.processes.need}; trying again every second")
-        self.in_need = bool(self.processes.need)
+        if self.processes.deaths.need and not self.in_need:
+            self.say(f"{self.processes.deaths.need}; trying again every second")
+        self.in_need = bool(self.processes.deaths.need)
         heard, deadline = self.poller.heard_at, self.supervisor.next_deadline()
         if deadline is not None and deadline <= heard:  # not `now`: who was not heard is not late
             self.handle(TimePassed(), heard)
@@ -199,59 +219,36 @@ class Master:
         self.verbs.look()
         self.hooks.look()
         self.reloads.look()
-        if self.changed and self.managed:
-            self._notify_status()
+        self.superiors.look()
         if self.leaving is not None and now >= self.leaving[0]:
             self.code = self.leaving[1]
 
     def handle(self, event: Input, now: float | None = None) -> None:
         """Tell the core, and carry out what it answers."""
         if isinstance(event, ShutdownWanted):
-            self.notify("STOPPING=1")  # the anchor hears it too: no next master starts anything
+            self.superiors.notify(
+                "STOPPING=1"
+            )  # the anchor hears it too: no next master starts anything
+            with contextlib.suppress(OSError):
+                self.file.begun(False)  # who is started after that begins anew
         outputs = self.supervisor.handle(event, self.now() if now is None else now)
-        for output in sorted(outputs, key=_is_word):  # who reads our words must not delay a birth
+        for output in sorted(outputs, key=_rank):  # who reads our words must not delay a birth
             self._carry_out(output)
 
     def switch(self, plan: plans.Plan) -> None:
         """Have this plan from now on, and touch only what it changes."""
         self.plan = plan
         self.handle(PlanWanted(plan.services))
+        self.notes.everyone(succession.plan_mark(self.launch.run_dir))
         for key, service in self.supervisor.services.items():
             self.relay.change(key, service.spec.log)
         self._allow_for_stops()
-        self.changed = True
+        self.superiors.changed = True
 
     def _allow_for_stops(self) -> None:
-        if not self.managed:  # nobody ends us after TimeoutStopSec
+        if not self.superiors.managed:  # nobody ends us after TimeoutStopSec
             limit = max(self.supervisor.shutdown_limit, self.supervisor.longest_stop())
             self.supervisor.shutdown_limit = limit
-
-    def status(self, ids: Iterable[str]) -> dict[str, Any]:
-        """Return the status object for the replicas."""
-        now = self.now()
-        daemon = {
-            "pid": self.anchor_pid,
-            "master_pid": os.getpid(),
-            "log_writer_pid": self.relay.writer_pid,
-            "uptime": round(now - self.born, 3),
-            "config": self.plan.config,
-            "version": __version__,
-            "unattributed": [p for p in self.processes.strangers() if p != self.readiness.pid],
-        }
-        return {"version": 1, "daemon": daemon, "services": self._services(ids)}
-
-    def _services(self, ids: Iterable[str]) -> dict[str, Any]:
-        facts = snapshot.Facts(self.processes.pid, self._word)
-        clocks = snapshot.Clocks(self.now(), time.time())
-        return snapshot.services(self.supervisor, ids, facts, clocks)
-
-    def _described(self, key: str) -> dict[str, Any]:
-        (service,) = self._services([key]).values()
-        replica: dict[str, Any] = service["replicas"][0]
-        return replica
-
-    def _word(self, key: str) -> str:
-        return self.readiness.note(key) or self.processes.words(key)
 
     def close(self) -> None:
         """Let go of everything, so that whoever waits for our end hears it."""
@@ -260,7 +257,16 @@ class Master:
         self.readiness.close()
         self.processes.close()
         self.relay.close()
+        self.file.close()
         self.poller.close()
+
+    def heirlooms(self) -> dict[str, int]:
+        """Return what must stay open whatever becomes of us, by name; ends the log writer.
+
+        Its own end would wait for its turn, and another is to begin at once.
+        """
+        self.relay.end_writer()
+        return {**self.relay.fifos(), **self.processes.ears()}
 
     def _patience(self) -> float:
         times = [self._next_sweep(), *(self.leaving or ())[:1]]
@@ -270,7 +276,7 @@ class Master:
         return 0.0 if self.reports else max(0.0, min(times) - self.now())
 
     def _next_sweep(self) -> float:
-        return self.swept + (RETRY if self.in_need else SWEEP)
+        return self.swept + (RETRY if self.in_need or self.processes.impatient else SWEEP)
 
     def _drain(self) -> None:
         for _ in range(len(self.reports)):  # what follows at once waits: others have their turn
@@ -281,6 +287,10 @@ class Master:
 
     def _carry_out(self, output: Output) -> None:
         match output:
+            case Noted(key):
+                self.notes.note(key)
+            case Do(key, Spawn(run) as action) if why := self.notes.obstacle(key, action):
+                self._report(key, SpawnFailed(run, why))
             case Do(key, action):
                 if isinstance(action, Kill):
                     self.say(words.kill_words(self.supervisor.services[key]))
@@ -290,6 +300,7 @@ class Master:
             case Forgot(key, how):
                 self.readiness.forget(key)
                 self.processes.forget(key)
+                self.notes.forget(key)
                 self.say(f"{key} is removed ({how})")
             case Leave(code):
                 self.leaving = (self.now() + DRAIN, code)
@@ -305,9 +316,11 @@ class Master:
 
     def _left(self, code: int) -> None:
         self.code = code
+        if not self.supervisor.busy:
+            self.file.remove()
 
     def _tell(self, key: str, before: str, after: str) -> None:
-        self.changed = True
+        self.superiors.changed = True
         service = self.supervisor.services.get(key)
         if service is None:  # it is forgotten, which is told
             return
@@ -324,47 +337,6 @@ class Master:
         """Tell it to keepd's own log."""
         self.relay.say(text)
 
-    def _hear_signals(self, _mask: int) -> None:
-        for number in self.signals.take():
-            match number:
-                case signal.SIGCHLD:
-                    self.processes.child_died()
-                case signal.SIGHUP:
-                    self.reloads.ask(Asked())
-                case _:
-                    self._interrupt()
 
-    def _interrupt(self) -> None:
-        """Stop in order; hurry at the second asking, kill at the third."""
-        self.interrupts += 1
-        patience = {1: None, 2: HURRIED}.get(self.interrupts, 0.0)
-        self.handle(ShutdownWanted(patience))
-
-    def _hear_anchor(self, _mask: int) -> None:
-        text, fds = rights.receive(self.anchor)
-        if text is None:
-            return
-        if not text:
-            self.poller.forget(self.anchor.fileno())
-            self.say("the anchor is gone: stopping everything")
-            self.handle(ShutdownWanted())
-            return
-        for fd in fds:  # the other end of a new log writer's socket
-            self.relay.attach(socket.socket(fileno=fd))
-
-    def _notify_status(self) -> None:
-        services = self.supervisor.services.values()
-        wanted = [service for service in services if service.wanted]
-        ready = sum(service.state in {State.RUNNING, State.EXITED} for service in wanted)
-        self.changed, text = False, f"STATUS={ready} of {len(wanted)} ready"
-        if text != self.told:
-            self.told = text
-            self.notify(text)
-
-    def notify(self, text: str) -> None:
-        """Tell it to systemd, if that is who has started us."""
-        rights.send(self.anchor, text)  # only news for systemd: what is lost is told again
-
-
-def _is_word(output: Output) -> bool:
-    return not isinstance(output, Do)
+def _rank(output: Output) -> int:
+    return 0 if isinstance(output, Noted) else 1 if isinstance(output, Do) else 2

@@ -9,26 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
-import signal
 import stat
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from supervisor import ears
-from supervisor.births import (
-    Births,
-    Place,
-    Run,
-    Streams,
-    command_order,
-    passable_folder,
-    tag,
-)
+from supervisor.births import Births, command_order, passable_folder
 from supervisor.core.events import (
     Action,
+    Adopt,
     BecameReady,
-    Exited,
     Gone,
     Kill,
     Report,
@@ -39,17 +29,18 @@ from supervisor.core.events import (
 )
 from supervisor.core.service import Service
 from supervisor.core.spec import ServiceSpec
+from supervisor.deaths import Deaths
+from supervisor.inherited import CUT_SHORT, DOUBT
 from supervisor.ipc import pidfd as pidfds
+from supervisor.ipc.pidfd import Exit
 from supervisor.records import replace
-from supervisor.sweeps import Sweeper
-from supervisor.unix import cgroup, kin, process, signals
+from supervisor.runs import Book, Place, Run, Streams, Ties, tag
+from supervisor.unix import cgroup, kin, process
 from supervisor.unix.leftovers import sweep_leftovers as _sweep_leftovers
 from supervisor.unix.poller import Poller
 from supervisor.unix.words import CannotError
 
-__all__ = ["Place", "Processes", "Streams", "sweep_leftovers"]
-
-_CANCELLED = "stopped before its birth was over"
+__all__ = ["Processes", "sweep_leftovers"]
 
 
 def sweep_leftovers(place: Place, orphans: Callable[[], Iterable[int]] = tuple) -> list[str]:
@@ -61,54 +52,64 @@ class Processes:
     """All runs that are not over. `report(id, report)` may be called from inside perform()."""
 
     def __init__(
-        self, poller: Poller, report: Callable[[str, Report], None], streams: Streams, place: Place
+        self,
+        poller: Poller,
+        report: Callable[[str, Report], None],
+        streams: Streams,
+        place: Place,
+        ties: Ties,
     ) -> None:
         self._poller = poller
         self._report = report
         self._streams = streams
+        self._ties = ties
         self.no_groups = ""  # why there are no cgroups, in words
         if place.groups and place.tree is None:
-            tree, self.no_groups = cgroup.settle(place.project, place.run_dir)
+            tree, self.no_groups = cgroup.settle(place.project, place.run_dir, ties.file.groups)
+            ties.file.groups = tree.base if tree else ""
             place = replace(place, tree=tree)
-        self.need = ""  # what could not be done, in words; the next sweep tries again
         self.place = place
-        self._runs: dict[str, Run] = {}
-        self._by_pid: dict[int, Run] = {}
-        self._ended: dict[str, Run] = {}  # the leader is dead, the run not over yet
-        self._births = Births(poller, place, self)
-        self.spared: Callable[[], set[int]] = set  # children that others have, and reap
-        self._sweeper = Sweeper(self._by_pid, lambda: self._births.helpers() | self.spared())
-        self._settling = False
-        self._reaping = False
+        self._book = Book()
+        self._births = Births(poller, place, self, ties.keeping)
+        self.deaths = Deaths(poller, self._book, ties, self._births, streams)
+        self.deaths.report = report
+        self.deaths.look_into = self._look_into
         process.keep_private()
 
     # ---- what the master asks for ---------------------------------------------------------------
 
     def perform(self, id: str, spec: ServiceSpec, action: Action) -> None:  # noqa: A002
         """Carry out an action; what becomes of it is reported."""
-        run = self._runs.get(id)
+        run = self._book.by_id.get(id)
         match action:
             case Spawn(number):
                 self._spawn(id, spec, number)
+            case Adopt(number):
+                self._adopt(id, spec, number)
             case Terminate(number) if run is not None and run.number == number:
-                self._guarded(self._terminate, run)
+                self.deaths.guarded(self.deaths.terminate, run)
             case Kill(number) if run is not None and run.number == number:
-                self._guarded(self._kill, run)
+                self.deaths.guarded(self.deaths.kill, run)
             case Kill(number):  # over, and told to be; or lost in a turn that went wrong
                 self._report(id, Gone(number, None))
             case _:  # over, and told to be
                 return
 
+    @property
+    def impatient(self) -> bool:
+        """Return whether the next sweep should come soon."""
+        return bool(self.deaths.need) or self._ties.inherited.waits()
+
     def signal(self, id: str, signum: int) -> bool:  # noqa: A002
         """Send a signal to the leader; False if there is none."""
-        run = self._runs.get(id)
+        run = self._book.by_id.get(id)
         if run is None or run.pidfd < 0 or not run.spawned or run.exit is not None:
             return False
         return pidfds.send_signal(run.pidfd, signum)
 
     def order(self, id: str, argv: tuple[str, ...]) -> dict[str, Any]:  # noqa: A002
         """Return how to bear a command on behalf of a replica that runs; {} if it does not."""
-        run = self._runs.get(id)
+        run = self._book.by_id.get(id)
         return {} if run is None else command_order(run, self.place, argv)
 
     def hook_order(self, service: Service, number: int, argv: tuple[str, ...]) -> dict[str, Any]:
@@ -119,57 +120,39 @@ class Processes:
 
     def pid(self, id: str) -> int | None:  # noqa: A002
         """Return the pid of the leader, while it lives."""
-        run = self._runs.get(id)
+        run = self._book.by_id.get(id)
         return run.pid if run is not None and run.pid and run.exit is None else None
 
     def words(self, id: str) -> str:  # noqa: A002
         """Return what the service says of itself (STATUS= of sd_notify), or nothing."""
-        run = self._runs.get(id)
+        run = self._book.by_id.get(id)
+        if run is not None and run.doubt:
+            return DOUBT
         return run.status if run is not None else ""
+
+    def ears(self) -> dict[str, int]:
+        """Return the sockets on which runs speak to us, by the name they are kept by."""
+        heard = [run for run in self._book.by_id.values() if run.ear is not None]
+        return {f"notify {r.id}.{r.number}": r.ear.fileno() for r in heard if r.ear}
 
     def forget(self, id: str) -> None:  # noqa: A002
         """Let go of what is kept from run to run: the replica will not be seen again."""
-        if self.place.tree is not None and id not in self._runs:
+        if self.place.tree is not None and id not in self._book.by_id:
             self.place.tree.group(id).remove()
 
     def strangers(self) -> list[int]:
         """Return children of ours that can be attributed to no run: descendants that hid."""
-        self._sweeper.look_anew()
-        return [pid for pid, run in self._sweeper.strangers() if run is None]
+        self.deaths.sweeper.look_anew()
+        return [pid for pid, run in self.deaths.sweeper.strangers() if run is None]
 
     def kill_strangers(self) -> None:
         """KILL those too: the last act of a shutdown."""
         kin.kill_all(lambda: kin.family(self.strangers()))
 
-    def child_died(self) -> None:
-        """Hear SIGCHLD: reap strangers, go on with sweeps."""
-        self._reaping = True
-        self._settle_soon()
-
-    def _settle_soon(self) -> None:
-        if not self._settling:
-            self._settling = True
-            self._poller.later(self._settle)
-
-    def sweep(self) -> None:
-        """Compare what we believe with what is: one poll() over all pidfds."""
-        self.need = ""
-        alive = {run.pidfd: run for run in self._by_pid.values() if run.exit is None}
-        poll = select.poll()
-        for fd in alive:
-            poll.register(fd, select.POLLIN)
-        for fd, _ in poll.poll(0):
-            self._died(alive[fd])
-        self.child_died()
-
     def close(self) -> None:
         """Let go of zygotes, descriptors and groups; what still runs is left alone."""
         self._births.close()
-        self._sweeper.close()
-        for run in self._runs.values():
-            self._release(run)
-        self._runs.clear()
-        self._by_pid.clear()
+        self.deaths.close()
         with contextlib.suppress(OSError):  # nobody has needed it
             os.rmdir(passable_folder(self.place))
         if self.place.tree is not None:
@@ -178,7 +161,7 @@ class Processes:
     # ---- birth ----------------------------------------------------------------------------------
 
     def _spawn(self, id_: str, spec: ServiceSpec, number: int) -> None:
-        if id_ in self._runs:
+        if id_ in self._book.by_id:
             self._report(id_, SpawnFailed(number, "the run before it is not over"))
             return
         try:
@@ -190,19 +173,60 @@ class Processes:
         except OSError as error:
             self._report(id_, SpawnFailed(number, f"output: {error.strerror or error}"))
             return
-        group = self.place.tree.group(id_) if self.place.tree else None
-        marks = kin.Marks(tag(self.place, id_, number), output)
-        run = self._runs[id_] = Run(id_, number, spec, group, marks)
+        run = self._run(id_, number, spec, output)
         try:
             self._births.bear(run, out)
         except (OSError, CannotError) as error:
-            self.fail(run, getattr(error, "strerror", None) or str(error))
+            self.deaths.fail(run, getattr(error, "strerror", None) or str(error))
+
+    def _run(self, id_: str, number: int, spec: ServiceSpec, output: tuple[int, int] | None) -> Run:
+        group = self.place.tree.group(id_) if self.place.tree else None
+        marks = kin.Marks(tag(self.place, id_, number), output)
+        run = self._book.by_id[id_] = Run(id_, number, spec, group, marks)
+        return run
+
+    def _adopt(self, id_: str, spec: ServiceSpec, number: int) -> None:
+        if id_ in self._book.by_id:
+            return
+        fifo = self._streams.fifo(id_, number)
+        at = None if fifo is None else os.fstat(fifo)
+        run = self._run(id_, number, spec, at and (at.st_dev, at.st_ino))
+        trace = self._ties.inherited.trace(id_, number)
+        run.inherited, run.asked = True, trace.asked
+        if not trace.pid and self._ties.inherited.in_doubt(id_):
+            run.doubt = True
+            return
+        self.deaths.guarded(self._take_over, run)
+
+    def _take_over(self, run: Run) -> None:
+        """Hold the leader of a run that another master began, or hear what is left of it."""
+        inherited = self._ties.inherited
+        trace = inherited.trace(run.id, run.number)
+        found = inherited.find(run, trace)
+        run.doubt = False
+        if found is None:
+            run.pid = trace.pid or -(1 + len(self._book.by_pid))  # of nobody: it is gone
+            run.cold = inherited.is_cold(run)
+            self._book.by_pid[run.pid] = run
+            run.exit = Exit(int(trace.end) if trace.end and trace.end != "failed" else None)
+            run.spawned = bool(trace.pid) and trace.end != "failed"
+            run.failure = None if run.spawned else CUT_SHORT
+            self.deaths.died(run)
+            return
+        run.spawned = True
+        self._births.listen(run, self._ties.kept)
+        self.hold(run, *found)
+        run.cold = inherited.is_cold(run)
+        self._report(run.id, Spawned(run.number))
 
     def hold(self, run: Run, pid: int, pidfd: int) -> None:
-        """Take a run's leader: it is our child, and nobody has reaped it."""
+        """Take a run's leader: what it is, is noted before anything else happens."""
         run.pid, run.pidfd = pid, pidfd
-        self._by_pid[pid] = run
-        self._poller.watch(pidfd, lambda _mask: self._died(run))
+        self._book.by_pid[pid] = run
+        self._ties.file.trace(run.id, run.trace())
+        self.deaths.watch(run)
+        if run.inherited or self._ties.stores:
+            self._ties.keeping.keep(f"pidfd {run.id}.{run.number}", pidfd)
 
     def spawned(self, run: Run) -> None:
         """Say that a birth is over, and went well."""
@@ -214,99 +238,14 @@ class Processes:
 
     def fail(self, run: Run, words: str) -> None:
         """End a birth; the report comes when no process of it is left."""
-        run.failure = run.failure or words
-        self._births.give_up(run)
-        if run.pid:
-            self._kill(run)
-        else:
-            self._over(run)
+        self.deaths.fail(run, words)
 
     def heard(self, run: Run) -> None:
         """Take what a run says on its notify socket."""
         for report in ears.news(run):
             self._report(run.id, report)
 
-    # ---- death ----------------------------------------------------------------------------------
-
-    def _terminate(self, run: Run) -> None:
-        if not run.spawned:
-            self.fail(run, _CANCELLED)
-        elif run.exit is None:
-            pidfds.send_signal(run.pidfd, signals.number(run.spec.stop.signal))
-            pidfds.send_signal(run.pidfd, signal.SIGCONT)
-        else:
-            self._sweeper.terminate(run)
-
-    def _kill(self, run: Run) -> None:
-        run.killing = True
-        if not run.spawned and run.failure is None:
-            self.fail(run, _CANCELLED)
-        else:
-            self.child_died()
-            self._guarded(self._sweeper.kill, run)
-
-    def _died(self, run: Run) -> None:
-        self._poller.forget(run.pidfd)
-        self._ended[run.id] = run
-        self._settle_soon()
-
-    def _settle(self) -> None:
-        """Look once at all that has died since: told, swept, reaped."""
-        self._settling = False
-        self._sweeper.look_anew()
-        for run in list(self._ended.values()):
-            self._guarded(self._settle_one, run)
-        # Only after a SIGCHLD: with many children it takes a while, and somebody is to be born now.
-        # And an unknown child may be a newborn that has not been told of yet.
-        if self._reaping and not self._births.expecting():
-            self._reaping = False
-            self._sweeper.reap()
-
-    def _settle_one(self, run: Run) -> None:
-        if run.exit is None:
-            run.exit = pidfds.peek(run.pidfd)
-            if run.exit is None:
-                self._poller.watch(run.pidfd, lambda _mask: self._died(run))
-                return
-            if run.birth is not None:
-                run.birth.settle()
-        if not self._sweeper.left(run):
-            self._over(run)
-        elif run.killing or run.failure is not None:
-            self._sweeper.kill(run)
-        elif not run.told:
-            run.told = True
-            self._report(run.id, Exited(run.number, run.exit.code))
-
-    def _guarded(self, act: Callable[[Run], None], run: Run) -> None:
-        try:
-            act(run)
-        except OSError as error:  # no descriptors left, say
-            self.need = f"cannot look after {run.id}: {error.strerror or error}"
-
-    def _over(self, run: Run) -> None:
-        """Say the last word of a run."""
-        code = run.exit.code if run.exit is not None else None
-        if run.pidfd >= 0:
-            pidfds.reap(run.pidfd)
-        self._release(run)
-        self._runs.pop(run.id, None)
-        self._ended.pop(run.id, None)
-        self._by_pid.pop(run.pid, None)
-        self._streams.end(run.id, run.number)
-        if run.failure is not None:
-            self._report(run.id, SpawnFailed(run.number, run.failure))
-        else:
-            self._report(run.id, Gone(run.number, code))
-
-    def _release(self, run: Run) -> None:
-        if run.birth is not None:
-            run.birth.give_up()
-        fd, run.pidfd = run.pidfd, -1  # first: a second time it would be somebody else's number
-        if fd >= 0:
-            self._poller.forget(fd)
-            os.close(fd)
-        ear, run.ear = run.ear, None
-        if ear is not None:
-            self._poller.forget(ear.fileno())
-            ear.close()
+    def _look_into(self, run: Run) -> None:
+        """Come out of doubt, if that can be."""
+        if not self._ties.inherited.in_doubt(run.id):
+            self._take_over(run)

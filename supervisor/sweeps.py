@@ -18,15 +18,22 @@ from supervisor.unix import kin, process
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
-    from supervisor.births import Run
+    from supervisor.runs import Run
 
 
 class Sweeper:
     """Looks for what belongs to runs; `runs` are those that are not over, by their leader's pid."""
 
-    def __init__(self, runs: Mapping[int, Run], helpers: Callable[[], AbstractSet[int]]) -> None:
+    def __init__(
+        self,
+        runs: Mapping[int, Run],
+        helpers: Callable[[], AbstractSet[int]],
+        orphans: Callable[[], list[int]],
+    ) -> None:
+        """`orphans` are children of the anchor that no master has left behind on purpose."""
         self._runs = runs
         self._helpers = helpers
+        self._orphans = orphans
         self._strangers: list[tuple[int, Run | None]] | None = None
         # Held for good: a look at our children is never more needed than when descriptors run out.
         self._children = os.open("/proc/thread-self/children", os.O_RDONLY | os.O_CLOEXEC)
@@ -47,12 +54,15 @@ class Sweeper:
         return self._strangers
 
     def _unknown(self) -> list[int]:
-        """Return our children that nobody knows. As many children as are known: they are those."""
-        helpers = self._helpers()
+        """Return children of ours and of the anchor that nobody knows.
+
+        As many children as are known: they are those.
+        """
+        helpers, orphans = self._helpers(), self._orphans()
         listed = process.reread(self._children)  # we have one thread
-        if listed.count(b" ") == len(self._runs) + len(helpers):
+        if not orphans and listed.count(b" ") == len(self._runs) + len(helpers):
             return []
-        children = map(int, listed.split())
+        children = [*map(int, listed.split()), *orphans]
         return [pid for pid in children if pid not in self._runs and pid not in helpers]
 
     def _attribute(self, pids: list[int]) -> list[tuple[int, Run | None]]:
@@ -73,12 +83,22 @@ class Sweeper:
         """Return whether anything of a run lives beside its leader, which has ended."""
         if run.group is not None:
             return run.group.populated()
-        return any(owner is run for _, owner in self.strangers())
+        return bool(self._others(run))
+
+    def _others(self, run: Run) -> list[int]:
+        """Return what is left of a run beside its leader and the descendants of these."""
+        found = [pid for pid, owner in self.strangers() if owner is run]
+        if run.cold:  # they have whatever parent takes orphans here
+            found += [pid for pid in everyone() if pid != run.pid and _belongs(pid, run)]
+        return found
 
     def members(self, run: Run) -> kin.Members:
-        """Return all that is left of a run without a group, its leader among it."""
-        roots = [pid for pid, owner in self.strangers() if owner is run]
-        if run.pid and run.exit is None:
+        """Return all that is left of a run, its leader among it."""
+        if run.group is not None:
+            seen = {pid: kin.stat(pid) for pid in run.group.everybody()}
+            return {pid: at.start for pid, at in seen.items() if at is not None}
+        roots = self._others(run)
+        if run.pid > 0 and run.exit is None:
             roots.append(run.pid)
         return kin.family(roots)
 
@@ -112,6 +132,19 @@ class Sweeper:
                     _reap(pid)
                 return
             _reap(dead)
+
+
+def _belongs(pid: int, run: Run) -> bool:
+    seen = kin.stat(pid)
+    if seen is None or seen.state in "ZX":
+        return False
+    return seen.session == run.pid or kin.belongs(pid, run.marks)
+
+
+def everyone() -> list[int]:
+    """Return all pids that we can see but our own."""
+    pids = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+    return [pid for pid in pids if pid != os.getpid()]
 
 
 def _first_dead() -> int | None:

@@ -112,7 +112,7 @@ def test_a_room_imports_only_what_its_door_allows(room):
 
 def test_nothing_imports_the_heights_from_below():
     allowed = {
-        "supervisor.anchor": {"supervisor.master"},
+        "supervisor.offspring": {"supervisor.master"},
         "supervisor.__main__": {"supervisor.cli"},
         **EXCEPT,
     }

@@ -11,11 +11,13 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import signal
 import socket
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from supervisor.core.spec import Log, LogTo, OnFull
+from supervisor.ipc.pidfd import open_pidfd, send_signal
 from supervisor.records import record
 from supervisor.unix.lines import LineConnection
 from supervisor.unix.poller import Poller
@@ -38,13 +40,32 @@ class _Run:
     position: tuple[int, int] | None = None
 
 
+class Keeping(Protocol):
+    """Who keeps descriptors open beyond our death."""
+
+    def keep(self, name: str, fd: int) -> None:
+        """Keep one; it stays ours as well."""
+
+    def drop(self, name: str) -> None:
+        """Keep it no longer."""
+
+
 class LogRelay:
     """What is printed by runs, on its way to the writer that is attached now, if any."""
 
     def __init__(
-        self, poller: Poller, run_dir: str, log_dir: str, trouble: Callable[[str], None]
+        self,
+        poller: Poller,
+        place: tuple[str, str],
+        trouble: Callable[[str], None],
+        keeping: Keeping,
     ) -> None:
-        """Open the stream of keepd's own events; OSError. trouble(text) is told in words."""
+        """Open the stream of keepd's own events; OSError. trouble(text) is told in words.
+
+        `place` is run_dir and log_dir.
+        """
+        run_dir, log_dir = place
+        self._keeping = keeping
         self.opened: Callable[[str, int, tuple[int, int]], None] | None = None
         self.writer_pid: int | None = None
         self._poller = poller
@@ -61,10 +82,7 @@ class LogRelay:
         self._runs[KEEPD, 1] = _Run(fd, path, _rules(Log()))
 
     def recover(self, rules: Mapping[str, Log]) -> list[tuple[str, int]]:
-        """Open the FIFOs that an earlier master has left; return whose they are: (id, run).
-
-        Each is to be ended when nobody can write into it any more.
-        """
+        """Open the FIFOs that an earlier master has left; return whose they are: (id, run)."""
         found: list[tuple[str, int]] = []
         root = os.path.join(self._run_dir, "fifo")
         for folder, _, names in os.walk(root):
@@ -75,6 +93,7 @@ class LogRelay:
                         path = os.path.join(folder, name)
                         fd = _open_fifo(path, os.O_NONBLOCK)
                         self._runs[id_, int(run)] = _Run(fd, path, _rules(rules.get(id_, Log())))
+                        self._keeping.keep(f"fifo {id_}.{run}", fd)
                         found.append((id_, int(run)))
         return sorted(found)
 
@@ -104,8 +123,27 @@ class LogRelay:
                 with contextlib.suppress(OSError):  # the default will do
                     fcntl.fcntl(known.fd, _F_SETPIPE_SZ, _ROOM)
             self._runs[id, run] = known
+            self._keeping.keep(f"fifo {id}.{run}", known.fd)
             self._tell_open(id, run, known)
         return known.fd
+
+    def fifo(self, id: str, run: int) -> int | None:  # noqa: A002 - as above
+        """Return the descriptor of a run's FIFO, if it has one that is not drained."""
+        known = self._runs.get((id, run))
+        return known.fd if known else None
+
+    def fifos(self) -> dict[str, int]:
+        """Return the FIFOs of all runs that are not drained, by the name they are kept by."""
+        runs = {key: run for key, run in self._runs.items() if key[0] != KEEPD}
+        return {f"fifo {id_}.{number}": run.fd for (id_, number), run in runs.items()}
+
+    def end_writer(self) -> None:
+        """KILL the log writer that is attached: what it is at its successor completes."""
+        if self.writer_pid is not None and self._writer is not None and self._writer.is_open:
+            with contextlib.suppress(ProcessLookupError):
+                pidfd = open_pidfd(self.writer_pid)
+                send_signal(pidfd, signal.SIGKILL)
+                os.close(pidfd)
 
     def end(self, id: str, run: int) -> None:  # noqa: A002 - as above
         """Let a run's log be completed: no process of it is left, or none was born."""
@@ -190,6 +228,7 @@ class LogRelay:
         if run is None:
             return
         os.close(run.fd)
+        self._keeping.drop(f"fifo {name}.{number}")
         with contextlib.suppress(OSError):  # a name that is left does no harm
             os.unlink(run.path)
         self._go_on_finishing()

@@ -13,17 +13,18 @@ import os
 import select
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 from supervisor.ipc.filelock import FileLock
 from supervisor.ipc.relay import RelayQueue
-from supervisor.unix.lines import LineConnection
 from supervisor.unix.poller import Poller
 
 from .compress import Compressor
 from .files import LogDirectory
 from .formats import Rules
 from .lanes import Lane, Run
+from .masters import Masters
 from .notes import Notebook
 from .stream import Stream
 
@@ -36,7 +37,7 @@ _LOCK_PATIENCE = 5.0
 class Writer:
     """The loop: hear the master, take turns with the streams, sleep when all is quiet."""
 
-    def __init__(self, sock: socket.socket, run_dir: str, log_dir: str) -> None:
+    def __init__(self, anchor: socket.socket, run_dir: str, log_dir: str) -> None:
         folder = os.path.join(run_dir, "inflight")
         os.makedirs(folder, 0o700, exist_ok=True)
         self._log_dir = log_dir
@@ -46,7 +47,7 @@ class Writer:
         self._poller = Poller()
         self._queue: RelayQueue[str] = RelayQueue()
         self._poller.watch(self._queue.fileno(), lambda _: None)
-        self._master = LineConnection(sock, self._poller, self._heard, self._left_alone)
+        self._master = Masters(anchor, self._poller, self._heard, self._left_alone)
         self._lanes: dict[str, Lane] = {}
         self._ending: dict[str, Lane] = {}  # to be emptied without waiting for more
         self._stuck: dict[str, Lane] = {}  # to be tried again
@@ -54,27 +55,31 @@ class Writer:
         self._leaving = False
         self._quitting = False
 
-    def run(self) -> int:
+    def run(self, bereaved: Callable[[], None] | None = None) -> int:
         """Write logs until told to leave, or left alone; return the exit code."""
         if not self._locked():
             return 1
         self._book = Notebook(self._folder)
-        self._master.send({"hello": os.getpid()})
         for name in list(self._book.slots):
             self._turn(self._lane(name))
         while not self._leaving:
             self._poller.wait(self._limit())
             self._round()
+        if bereaved is not None and not self._quitting:
+            bereaved()
         self._leave()
         return 0
+
+    def _left_alone(self) -> None:
+        self._leaving = True
 
     def _locked(self) -> bool:
         told = False
         while not self._lock.acquire(_LOCK_PATIENCE):
-            if not told:
-                self._master.send({"trouble": "cannot write logs: another log writer does"})
-                told = True
             self._poller.wait(0)
+            if not told:
+                self._master.tell({"trouble": "cannot write logs: another log writer does"})
+                told = True
             if self._leaving:
                 return False
         return True
@@ -126,7 +131,7 @@ class Writer:
             lane.stream.compressible = False
             self._gzip.want(lane.id)
         if self._stuck.pop(lane.id, None):
-            self._master.send({"trouble": f"the log of {lane.id} is written again"})
+            self._master.tell({"trouble": f"the log of {lane.id} is written again"})
         return more
 
     def _step(self, lane: Lane) -> bool:
@@ -168,19 +173,22 @@ class Writer:
                 raise
             self._finish(lane, run)  # somebody has removed it, and what was in it
             return False
-        index, size = stream.begin(run.number, run.rules)
+        place = stream.begin(run.number, run.rules)
         lane.begun = True
         self._hear(lane)
-        told = {"opened": lane.id, "run": run.number, "index": index, "size": size}
-        self._master.send(told)
+        self._tell_begun(lane, run, place)
         return True
+
+    def _tell_begun(self, lane: Lane, run: Run, place: tuple[int, int]) -> None:
+        index, size = place
+        self._master.tell({"opened": lane.id, "run": run.number, "index": index, "size": size})
 
     def _finish(self, lane: Lane, run: Run) -> None:
         self._queue.remove(lane.id)
         run.close()
         lane.runs.popleft()
         lane.begun = False
-        self._master.send({"drained": lane.id, "run": run.number})
+        self._master.tell({"drained": lane.id, "run": run.number})
         if lane.runs:
             self._ending[lane.id] = lane  # the next run is due
             return
@@ -208,7 +216,7 @@ class Writer:
             why = error.strerror if isinstance(error, OSError) and error.strerror else repr(error)
             what = "dropping what it prints and " if drops else ""
             told = f"cannot write the log of {lane.id}: {why}; {what}trying again every second"
-            self._master.send({"trouble": told})
+            self._master.tell({"trouble": told})
         lane.retry_at = time.monotonic() + _RETRY
         self._stuck[lane.id] = lane
         if drops:
@@ -249,7 +257,7 @@ class Writer:
             case {"quit": True}:
                 self._leaving = self._quitting = True
             case _:
-                self._master.send({"trouble": f"cannot understand the master: {message}"})
+                self._master.tell({"trouble": f"cannot understand the master: {message}"})
 
     def _open(self, name: str, run: Run) -> None:
         lane = self._lane(name)
@@ -258,7 +266,11 @@ class Writer:
                 known.rules = run.rules
                 if lane.begun and lane.stream is not None and known is lane.runs[0]:
                     lane.stream.rules = run.rules
+                    self._tell_begun(lane, known, lane.stream.begin(run.number, run.rules))
                 return
+        if lane.runs and run.number < lane.runs[0].number:  # it was drained: its turn has passed
+            self._master.tell({"drained": name, "run": run.number})
+            return
         with contextlib.suppress(OSError):  # tried again, and told, when it is its turn
             run.open()  # now: as long as we have it open, its bytes are kept
         lane.runs.append(run)
@@ -274,10 +286,7 @@ class Writer:
             self._hear(lane)
 
     def _trouble(self, text: str) -> None:
-        self._master.send({"trouble": text})
-
-    def _left_alone(self) -> None:
-        self._leaving = True
+        self._master.tell({"trouble": text})
 
     def _leave(self) -> None:
         """Write what is there, a bounded amount of each, and tell the master the rest."""
@@ -293,7 +302,13 @@ class Writer:
         self._lock.release()
 
 
-def main(sock_fd: int, run_dir: str, log_dir: str) -> int:
-    """Be the log writer of one keepd, until the other end of the socket tells, or goes."""
+def main(
+    sock_fd: int, run_dir: str, log_dir: str, bereaved: Callable[[], None] | None = None
+) -> int:
+    """Be the log writer of one keepd, until a master tells it to leave, or all others are gone.
+
+    On the socket the anchor hands over that of each new master. In the latter case `bereaved` is
+    called first.
+    """
     os.umask(0o022)
-    return Writer(socket.socket(fileno=sock_fd), run_dir, log_dir).run()
+    return Writer(socket.socket(fileno=sock_fd), run_dir, log_dir).run(bereaved)

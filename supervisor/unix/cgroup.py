@@ -230,13 +230,20 @@ def _find(project: str, run_dir: str) -> tuple[Tree | None, str]:
     return Tree(f"{own}/keepd.{name}.{zlib.crc32(os.fsencode(run_dir)):08x}", own), ""
 
 
-def settle(project: str, run_dir: str) -> tuple[Tree | None, str]:
+def settle(project: str, run_dir: str, before: str = "") -> tuple[Tree | None, str]:
     """Return our tree, with ourselves in its leaf; or None, and why we do without, in words.
 
-    For the first of keepd's processes, before it forks the others.
+    `before` is the base of the tree in which an earlier keepd has left its services, if it had one:
+    it stays theirs wherever we are ourselves.
     """
     try:
         tree, why = _find(project, run_dir)
+        if before and os.path.isdir(f"{before}/services") and (not tree or tree.base != before):
+            own = _own_folder() or before
+            inside = own == before or own.startswith(f"{before}/")
+            named = os.path.basename(before).startswith("keepd.")
+            outside = own if not inside else os.path.dirname(before) if named else before
+            tree, why = Tree(before, outside), ""
         if tree is not None:
             tree.settle()
     except OSError as error:

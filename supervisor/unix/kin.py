@@ -93,6 +93,13 @@ def outputs(pid: int) -> set[tuple[int, int]]:
     return found
 
 
+def belongs(pid: int, marks: Marks) -> bool:
+    """Return whether a process carries a mark of a run that nobody gives itself by chance."""
+    if tag(pid) == marks.tag:
+        return True
+    return marks.output is not None and marks.output in outputs(pid)
+
+
 def family(roots: Iterable[int]) -> Members:
     """Return these processes and all their descendants, without the dead."""
     found: Members = {}

@@ -31,18 +31,61 @@ class PathTooLongError(OSError):
     """The socket's path does not fit into an address."""
 
 
-def sd_notify(text: str) -> None:
-    """Tell whoever started us, if it listens at $NOTIFY_SOCKET; never raises, never blocks."""
+def _address() -> str | None:
+    """Return the address of whoever started us and listens, if there is one."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
+        return None
+    return "\0" + address[1:] if address.startswith("@") else address
+
+
+def sd_notify(text: str) -> None:
+    """Tell whoever started us, if it listens at $NOTIFY_SOCKET; never raises, never blocks."""
+    address = _address()
+    if address is None:
         return
-    if address.startswith("@"):
-        address = "\0" + address[1:]
     with (
         contextlib.suppress(OSError),
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock,
     ):
         sock.sendto(text.encode(), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL, address)
+
+
+def store(name: str, fd: int) -> None:
+    """Have systemd keep a copy of a descriptor, unwatched, for whoever comes after us."""
+    address = _address()
+    if address is None:
+        return
+    text = f"FDSTORE=1\nFDPOLL=0\nFDNAME={stored_name(name)}"
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
+    flags = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+    with (
+        contextlib.suppress(OSError),
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock,
+    ):
+        sock.sendmsg([text.encode()], rights, flags, address)
+
+
+def stored_name(name: str) -> str:
+    """Return a name of ours as systemd takes it: a space is none of its characters."""
+    return name.replace(" ", "=")
+
+
+def stored() -> dict[str, int]:
+    """Return what systemd has kept for us, by our own names; it is ours from now on."""
+    given = {name: os.environ.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS")}
+    names = os.environ.pop("LISTEN_FDNAMES", "").split(":")
+    if given["LISTEN_PID"] != str(os.getpid()) or not given["LISTEN_FDS"].isdecimal():
+        return {}
+    found: dict[str, int] = {}
+    for fd, name in zip(range(3, 3 + int(given["LISTEN_FDS"])), names, strict=False):
+        kind, known, which = name.partition("=")
+        if known and f"{kind} {which}" not in found:
+            os.set_inheritable(fd, False)
+            found[f"{kind} {which}"] = fd
+        else:  # nobody of us has put it there
+            os.close(fd)
+    return found
 
 
 @record(frozen=True)
@@ -77,14 +120,19 @@ class NotifySocket:
     It is for our own user alone, or for the one with this uid, who must be able to get there.
     """
 
-    def __init__(self, path: str, uid: int | None = None) -> None:
+    def __init__(self, path: str, uid: int | None = None, kept: int | None = None) -> None:
+        """Bind it; `kept` is the socket that an earlier master has bound there, if it is known."""
+        self.path = path
+        self._uid = os.geteuid() if uid is None else uid
+        if kept is not None:
+            self._sock = socket.socket(fileno=kept)
+            self._sock.setblocking(False)
+            return
         if len(os.fsencode(path)) > _LONGEST:
             raise PathTooLongError(
                 f"the notify socket's path has {len(os.fsencode(path))} bytes, {_LONGEST} are "
                 f"possible: give a shorter runtime_dir ({path})"
             )
-        self.path = path
-        self._uid = os.geteuid() if uid is None else uid
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
         self._sock = socket.socket(

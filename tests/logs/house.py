@@ -16,11 +16,21 @@ from pathlib import Path
 from supervisor.core.spec import Log
 from supervisor.logs import writer
 from supervisor.logs.relay import LogRelay
-from supervisor.unix import process
+from supervisor.unix import process, rights
 from supervisor.unix.poller import Poller
 
 LIMIT = 30.0  # seconds; nothing here takes so long unless it hangs
 STAMP = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z ")
+
+
+class Unkept:
+    """Nobody keeps descriptors for us."""
+
+    def keep(self, _name, _fd):
+        """Leave it."""
+
+    def drop(self, _name):
+        """Leave it."""
 
 
 @dataclass
@@ -36,13 +46,13 @@ class House:
         self.run_dir.mkdir(exist_ok=True)
         self.log_dir.mkdir(exist_ok=True)
         self.poller = Poller()
-        self.relay = LogRelay(
-            self.poller, str(self.run_dir), str(self.log_dir), self.troubles.append
-        )
+        places = (str(self.run_dir), str(self.log_dir))
+        self.relay = LogRelay(self.poller, places, self.troubles.append, Unkept())
 
     def start_writer(self, wrap=lambda main: main):
         """Fork a log writer and attach it; `wrap` may make something else of its main."""
-        ours, theirs = socket.socketpair()
+        ours, its = socket.socketpair()
+        anchor, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         run_dir, log_dir = str(self.run_dir), str(self.log_dir)
 
         def main():
@@ -50,6 +60,9 @@ class House:
 
         self.pid = process.fork("log writer", wrap(main), (theirs.fileno(),))
         theirs.close()
+        rights.send(anchor, "master", its.fileno())
+        its.close()
+        anchor.close()  # the master is all that it has
         self._pidfd = os.pidfd_open(self.pid)
         self.poller.watch(self._pidfd, lambda _: self.poller.forget(self._pidfd))
         self.relay.attach(ours)

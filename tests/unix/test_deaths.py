@@ -168,14 +168,14 @@ def test_f6_with_sigchld_ignored_the_dead_are_dead(world, signals_kept):
 
 def test_the_sweep_finds_what_no_descriptor_and_no_signal_told(world):
     pid = world.started(world.spec())
-    world.poller.forget(world.processes._runs["web/0"].pidfd)
+    world.poller.forget(world.processes._book.by_id["web/0"].pidfd)
     world.poller.forget(world.wake.fileno())
     os.kill(pid, signal.SIGKILL)
     with contextlib.suppress(ChildProcessError):
         os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     world.turn(0.1)
     assert world.of("web/0") == [Spawned(1)]
-    world.processes.sweep()
+    world.processes.deaths.sweep()
     assert world.gone() == Gone(1, -9)
     world.poller.watch(world.wake.fileno(), world._signalled)
 
@@ -197,6 +197,6 @@ def test_who_has_hidden_from_everything_is_named_and_can_be_ended(plain):
     plain.until(plain.processes.strangers)
     stranger = plain.processes.strangers()[0]
     assert kin.stat(stranger).parent == os.getpid()
-    plain.until(lambda: plain.of("web/0", Gone) or plain.processes.sweep())
+    plain.until(lambda: plain.of("web/0", Gone) or plain.processes.deaths.sweep())
     plain.processes.kill_strangers()
     plain.until(lambda: kin.stat(stranger) is None)

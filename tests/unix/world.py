@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -10,8 +11,12 @@ from pathlib import Path
 
 from supervisor.core.events import Exited, Gone, Kill, Spawn, Spawned, SpawnFailed, Terminate
 from supervisor.core.spec import ServiceSpec
-from supervisor.processes import Place, Processes
+from supervisor.inherited import Inherited, Parent
+from supervisor.kept import Keeping
+from supervisor.processes import Processes
 from supervisor.records import replace
+from supervisor.runfiles import RunFile
+from supervisor.runs import Place, Ties
 from supervisor.unix import kin, process, signals
 from supervisor.unix.poller import Poller
 
@@ -61,11 +66,15 @@ class World:
         self.poller.watch(self.wake.fileno(), self._signalled)
         process.subreaper()
         place = Place(self.dir, "test", os.getcwd(), 512, groups=groups)
-        self.processes = Processes(self.poller, self._report, self.streams, place)
+        self.anchor, self.its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        file = self.file = RunFile(self.dir)
+        parent = Parent(list, lambda _pid: None, {})
+        ties = Ties(file, Keeping(self.poller, self.its), Inherited(file, parent), {})
+        self.processes = Processes(self.poller, self._report, self.streams, place, ties)
 
     def _signalled(self, _mask):
         self.wake.take()
-        self.processes.child_died()
+        self.processes.deaths.child_died()
 
     def _report(self, id, report):  # noqa: A002
         self.events.append((id, report))
@@ -169,13 +178,16 @@ class World:
         return False
 
     def close(self):
-        for key, run in list(self.processes._runs.items()):
+        for key, run in list(self.processes._book.by_id.items()):
             self.processes.perform(key, run.spec, Kill(run.number))
         self.until(lambda: not self.streams.fds)
         assert self.left() == []
         self.processes.kill_strangers()
         self.processes.close()
-        self.until(lambda: process.children() == [] or self.processes.child_died())
+        self.anchor.close()
+        self.its.close()
+        self.file.close()
+        self.until(lambda: process.children() == [] or self.processes.deaths.child_died())
         self.poller.close()
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)

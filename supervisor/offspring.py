@@ -1,0 +1,140 @@
+"""The anchor's helpers: log writer, master and the terminal's follower, forked from its own image.
+
+Each is forked with nothing but the descriptors that it is given. Master and writer speak with each
+other over a socket pair; the anchor hands one end of a new pair to each of them whenever one of the
+two is new, so that either may die without the other noticing more than that.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Collection
+
+from supervisor.kept import Kept
+from supervisor.launch import Launch
+from supervisor.logs import terminal, writer
+from supervisor.master import run_master
+from supervisor.rebirth import become_anchor
+from supervisor.records import field, record
+from supervisor.superiors import Anchored, Promoted
+from supervisor.unix import leftovers, process, rights
+from supervisor.unix.beat import Beat
+
+PAUSE = 0.05  # seconds at least from one start of a helper to the next
+
+
+@record()
+class Helper:
+    """A process of keepd that the anchor starts again."""
+
+    pid: int = 0
+    due: float = 0.0  # not before this it is started (again)
+    crashes: int = 0  # in a row, by its own exceptions
+    sock: socket.socket | None = None  # our end of its SOCK_SEQPACKET; None once it is closed
+
+    def close(self) -> None:
+        """Let go of the socket."""
+        sock, self.sock = self.sock, None
+        if sock is not None:
+            sock.close()
+
+
+@record()
+class Offspring:
+    """The three, and what they are forked with."""
+
+    launch: Launch
+    nofile: int  # the soft descriptor limit that services get
+    foreign: frozenset[int]  # children that whoever became us by exec had already
+    kept: Kept
+    beat: Beat = field(default_factory=Beat)  # of the master's loop
+    born: float = field(default_factory=time.monotonic)
+    master: Helper = field(default_factory=Helper)
+    writer: Helper = field(default_factory=Helper)
+    follower: Helper = field(default_factory=Helper)
+
+    def everyone(self) -> list[Helper]:
+        """Return all that are to live."""
+        followers = [self.follower] if self.launch.foreground else []
+        return [self.writer, self.master, *followers]
+
+    def pids(self) -> set[int]:
+        """Return the pids of those that have not been reaped."""
+        return {one.pid for one in (self.writer, self.master, self.follower) if one.pid}
+
+    def fork_master(self, *, stopping: bool, first: bool) -> None:
+        """Fork a master, and let the writer know it."""
+        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        given = self.kept.named("notify", "pidfd")
+        anchored = Anchored(
+            *(its.fileno(), os.getpid(), self.nofile, stopping, self.foreign),
+            *(self.beat, self.born, first, given),
+        )
+        launch = self.launch
+        self.beat.reset()
+        self.master.close()
+        # The lock: no other keepd begins before its end.
+        keep = [its.fileno(), launch.lock_fd, *given.values()]
+        self._fork(self.master, "master", lambda: self._master(anchored), keep)
+        its.close()
+        self.master.sock = ours
+        ours.setblocking(False)
+        if self.writer.pid:
+            self._introduce()
+
+    def _master(self, anchored: Anchored) -> int:
+        """Be the master, and if need be the anchor after it."""
+        try:
+            return run_master(self.launch, anchored)
+        except Promoted as promoted:
+            become_anchor(self.launch, self.nofile, self.born, promoted.kept)
+            raise
+
+    def fork_writer(self) -> None:
+        """Fork a log writer, and let the master know it."""
+        launch, run_dir = self.launch, self.launch.run_dir
+        ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+        def bereaved() -> None:
+            """Nobody is left who could stop the services that somebody watched on a terminal."""
+            leftovers.sweep_leftovers(run_dir, None, tuple)
+
+        last = bereaved if launch.foreground else None
+        self.writer.close()
+        self._fork(
+            self.writer,
+            "log writer",
+            lambda: writer.main(its.fileno(), run_dir, launch.log_dir, last),
+            [its.fileno()],
+        )
+        its.close()
+        self.writer.sock = ours
+        if self.master.pid:
+            self._introduce()
+
+    def fork_follower(self, since: terminal.Marks | None = None) -> None:
+        """Fork the process that shows the logs on the terminal."""
+        launch, ours = self.launch, os.getpid()
+
+        def follow() -> int:
+            process.end_with(ours)
+            return terminal.main(launch.log_dir, 1, launch.colour, since)
+
+        self._fork(self.follower, "terminal", follow)
+
+    def _introduce(self) -> None:
+        """Give master and writer the two ends of a new connection."""
+        masters, writers = socket.socketpair()
+        with masters, writers:
+            if self.writer.sock is not None and self.master.sock is not None:
+                rights.send(self.writer.sock, "master", writers.fileno())
+                rights.send(self.master.sock, f"writer {self.writer.pid}", masters.fileno())
+
+    def _fork(
+        self, helper: Helper, title: str, main: Callable[[], int], keep: Collection[int] = ()
+    ) -> None:
+        helper.due = time.monotonic() + PAUSE
+        helper.pid = process.fork(title, main, keep)
+        self.beat.show(self.pids())

@@ -1,0 +1,194 @@
+"""The run file: what is known of every replica, for a successor, should we be killed.
+
+`RUN_DIR/runs` is text, a thousand and twenty-four bytes a replica: a note of the core (see
+core/memory.py), and a line with the process of its latest run. Each is written by one pwrite within
+one page, so that it is there whole or not at all, and before whatever follows from it is done: that
+a run is being born stands here before there is a process of it.
+
+Between the order of a birth and the moment its process is known, that newborn shares our birth
+lock: a descriptor that its exec closes. A successor that gets the lock knows that no process is on
+its way any more. (flock, and not fcntl: record locks are not inherited.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+from typing import Any
+
+from supervisor.core import memory
+from supervisor.core.service import Service
+from supervisor.records import record
+from supervisor.unix import process
+
+VERSION = 1
+_SLOT = 1024
+_TRACE_AT = 928  # where in a slot the process stands
+_LOCKS = "births"
+
+
+@record(frozen=True)
+class Trace:
+    """The process of a run, as far as it is known; pid 0: it was ordered, and no more is known."""
+
+    run: int
+    pid: int = 0
+    start: int = 0  # clock ticks since boot: with it a pid names one process
+    asked: bool = False  # it has been told to end
+    end: str | None = None  # once nothing of it is left: its code, "failed", "" for nobody knows
+
+
+@record(frozen=True)
+class Past:
+    """What a run file says; notes and traces by id."""
+
+    notes: dict[str, dict[str, Any]]
+    traces: dict[str, Trace]
+    begun: bool = False  # what was to be started at first has been; False once all is to stop
+    runs: dict[str, int] | None = None  # the latest run of each, where all else is of another boot
+
+
+class RunFile:
+    """The run file of one runtime directory, and the birth lock of this master."""
+
+    def __init__(self, run_dir: str) -> None:
+        """Open both; OSError."""
+        self._fd = os.open(f"{run_dir}/runs", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._path = f"{run_dir}/runs"
+        self._locks = f"{run_dir}/{_LOCKS}"
+        self._slots: dict[str, int] = {}  # id: number
+        self._free: list[int] = []
+        self._plans: dict[str, str] = {}  # id: the mark of the plan that its spec is of
+        self.plan = ""  # the mark of the plan in force
+        self.groups = ""  # the base of our cgroups
+        self.past = self._read()
+        os.makedirs(self._locks, 0o700, exist_ok=True)
+        self._others = _held_by_others(self._locks)
+        self.number = max(self._others, default=0) + 1
+        path = f"{self._locks}/{self.number}"
+        self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def being_born(self, number: int) -> bool:
+        """Return whether a newborn of master `number` may be on its way to its exec still."""
+        fd = self._others.get(number)
+        if fd is None:
+            return False
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        os.close(self._others.pop(number))
+        with contextlib.suppress(OSError):
+            os.unlink(f"{self._locks}/{number}")
+        return False
+
+    def note(self, service: Service) -> None:
+        """Write down a replica as it is now; OSError where there is no room for it."""
+        key = service.id
+        if key not in self._plans or not (service.next or service.removed):
+            self._plans[key] = self.plan
+        noted = {"id": key, "plan": self._plans[key], "by": self.number, **memory.note(service)}
+        text = json.dumps(noted, separators=(",", ":"))
+        os.pwrite(self._fd, text.ljust(_TRACE_AT - 1).encode("ascii") + b"\n", self._at(key))
+
+    def trace(self, key: str, trace: Trace) -> None:
+        """Write down the process of a run, after the note of that run."""
+        end = "-" if trace.end is None else f"={trace.end}"
+        text = f"{trace.run} {trace.pid} {trace.start} {int(trace.asked)} {end}"
+        room = _SLOT - _TRACE_AT - 1
+        os.pwrite(self._fd, text.ljust(room).encode("ascii") + b"\n", self._at(key) + _TRACE_AT)
+
+    def forget(self, key: str) -> None:
+        """Let go of what is known of a replica that will not be seen again."""
+        number = self._slots.pop(key, None)
+        self._plans.pop(key, None)
+        if number is not None:
+            os.pwrite(self._fd, b" " * (_SLOT - 1) + b"\n", number * _SLOT)
+            self._free.append(number)
+
+    def begun(self, begun: bool) -> None:
+        """Write down whether all that was wanted at first is in the notes, and still holds."""
+        head = {"version": VERSION, "begun": begun, "groups": self.groups, **_here()}
+        text = json.dumps(head, separators=(",", ":"))
+        os.pwrite(self._fd, text.ljust(_SLOT - 1).encode("ascii") + b"\n", 0)
+
+    def remove(self) -> None:
+        """Leave nothing behind: all has ended in order."""
+        for path in (self._path, f"{self._locks}/{self.number}"):
+            with contextlib.suppress(OSError):
+                os.unlink(path)
+
+    def close(self) -> None:
+        """Let go of the descriptors; what is written stays."""
+        for fd in (self._fd, self._lock, *self._others.values()):
+            os.close(fd)
+        self._others.clear()
+
+    def _at(self, key: str) -> int:
+        number = self._slots.get(key)
+        if number is None:
+            number = self._free.pop() if self._free else len(self._slots) + 1
+            self._slots[key] = number
+        return number * _SLOT
+
+    def _read(self) -> Past:
+        text = b"".join(iter(lambda: os.read(self._fd, 1 << 20), b""))
+        head = _object(text[:_SLOT])
+        if head.get("version") != VERSION:
+            os.ftruncate(self._fd, 0)
+            return Past({}, {})
+        self.groups = str(head.get("groups", ""))
+        notes: dict[str, dict[str, Any]] = {}
+        traces: dict[str, Trace] = {}
+        for number in range(1, -(-len(text) // _SLOT)):
+            slot = text[number * _SLOT : (number + 1) * _SLOT]
+            noted = _object(slot[:_TRACE_AT])
+            if "id" not in noted:
+                self._free.append(number)
+                continue
+            key = noted["id"]
+            self._slots[key], notes[key] = number, noted
+            self._plans[key] = noted["plan"]
+            trace = _trace(slot[_TRACE_AT:])
+            known = trace is not None and trace.run == noted.get("run", 0)
+            traces[key] = trace if trace and known else Trace(noted.get("run", 0))
+        if {name: head.get(name) for name in _here()} != _here():  # of another boot: all is gone
+            self._slots.clear()
+            self._free.clear()
+            os.ftruncate(self._fd, 0)
+            return Past({}, {}, runs={key: noted.get("run", 0) for key, noted in notes.items()})
+        return Past(notes, traces, bool(head.get("begun")))
+
+
+def _here() -> dict[str, str]:
+    """Return what pids and times mean something in: this boot, and this namespace."""
+    return {"boot": process.boot_id(), "pids": os.readlink("/proc/self/ns/pid")}
+
+
+def _object(line: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except ValueError:  # never written, or not by us
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _trace(line: bytes) -> Trace | None:
+    words = line.decode("ascii", "replace").split()
+    if len(words) != 5 or not all(word.isdecimal() for word in words[:4]):
+        return None
+    run, pid, start, asked = map(int, words[:4])
+    return Trace(run, pid, start, bool(asked), words[4][1:] if words[4][0] == "=" else None)
+
+
+def _held_by_others(folder: str) -> dict[int, int]:
+    """Return the birth locks of earlier masters, open: descriptors by number."""
+    found: dict[int, int] = {}
+    for name in os.listdir(folder):
+        if name.isdecimal():
+            with contextlib.suppress(FileNotFoundError):
+                found[int(name)] = os.open(f"{folder}/{name}", os.O_RDWR | os.O_CLOEXEC)
+    return found

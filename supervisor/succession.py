@@ -1,0 +1,140 @@
+"""From one master to the next: what an earlier one had, as the core and the world need it.
+
+The specs that runs were born with are those of the plan in force, or of the one before it where a
+reload was cut short; the ordinary comparison of plans then replaces what is to be replaced.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from supervisor.config import plan as plans
+from supervisor.core.events import Spawn
+from supervisor.core.plan import Specs
+from supervisor.core.service import Service
+from supervisor.core.spec import ServiceSpec
+from supervisor.logs.relay import LogRelay
+from supervisor.records import replace
+from supervisor.runfiles import Past, RunFile
+
+_UNKNOWN = ("a command of an earlier plan",)
+
+
+def read_plan(run_dir: str) -> tuple[plans.Plan, str]:
+    """Return the plan in force and its mark; OSError, ValueError."""
+    return _read(f"{run_dir}/applied.json")
+
+
+def mark(text: bytes) -> str:
+    """Return what tells one plan from another."""
+    return f"{zlib.crc32(text):08x}"
+
+
+def _read(path: str) -> tuple[plans.Plan, str]:
+    with open(path, "rb") as file:
+        text = file.read()
+    return plans.decode(text), mark(text)
+
+
+def specs_of(past: Past, plan: plans.Plan, plan_mark: str, run_dir: str) -> Specs:
+    """Return the specs that the noted replicas were born with; none for others."""
+    by_service: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for key, noted in past.notes.items():
+        name, _, number = key.rpartition("/")
+        by_service.setdefault(name, {})[int(number)] = noted
+    if not past.begun:  # nobody has wanted all of the others yet
+        for name, specs in plan.services.items():
+            known = by_service.setdefault(name, {})
+            known.update({number: {} for number in range(len(specs)) if number not in known})
+    find = _finder(plan, plan_mark, run_dir)
+    order = [*(n for n in plan.services if n in by_service), *by_service.keys() - plan.services]
+    return {
+        name: [
+            find(name, n, by_service[name].get(n) or None) for n in range(max(by_service[name]) + 1)
+        ]
+        for name in order
+    }
+
+
+def _finder(
+    plan: plans.Plan, plan_mark: str, run_dir: str
+) -> Callable[[str, int, Mapping[str, Any] | None], ServiceSpec]:
+    known = {plan_mark: plan}
+    try:
+        before, before_mark = _read(f"{run_dir}/applied.before.json")
+        known[before_mark] = before
+    except (OSError, ValueError):  # there was none, or it is no use
+        pass
+
+    def find(name: str, number: int, noted: Mapping[str, Any] | None) -> ServiceSpec:
+        born_by = known.get(plan_mark if not noted else noted.get("plan", ""))
+        specs = born_by.services.get(name, ()) if born_by else ()
+        if number < len(specs):
+            return specs[number]
+        like = plan.services.get(name, ()) or (ServiceSpec(name=name, command=()),)
+        return replace(like[0], command=_UNKNOWN, python=None)
+
+    return find
+
+
+def end_logs(relay: LogRelay, runs: Iterable[tuple[str, int]], lives: Iterable[Service]) -> None:
+    """Let those FIFOs be read to their end into which nobody can write any more."""
+    live = {(service.id, service.run) for service in lives}
+    for key, run in runs:
+        if (key, run) not in live:
+            relay.end(key, run)
+
+
+def count_on(services: Mapping[str, Service], runs: Iterable[tuple[str, int]]) -> None:
+    """Let no run have the number of one whose log may not be written to the end yet."""
+    for key, run in runs:
+        if key in services:
+            services[key].run = max(services[key].run, run)
+
+
+class Notes:
+    """Writes down what the core wants noted; what cannot be noted is not born."""
+
+    def __init__(self, file: RunFile, services: Mapping[str, Service]) -> None:
+        self._file = file
+        self._services = services
+        self._failed: dict[str, str] = {}  # id: why
+
+    def note(self, key: str) -> None:
+        """Note a replica as it is."""
+        service = self._services.get(key)
+        if service is None:
+            return
+        try:
+            self._file.note(service)
+            self._failed.pop(key, None)
+        except OSError as error:
+            self._failed[key] = error.strerror or str(error)
+
+    def obstacle(self, key: str, action: object) -> str:
+        """Return why an action must not be carried out; nothing if it may."""
+        if key in self._failed and isinstance(action, Spawn):
+            self.note(key)
+        if key in self._failed and isinstance(action, Spawn):
+            return f"its birth cannot be noted: {self._failed[key]}"
+        return ""
+
+    def everyone(self, plan_mark: str) -> None:
+        """Note all of them, by another plan."""
+        self._file.plan = plan_mark
+        for key in self._services:
+            self.note(key)
+
+    def forget(self, key: str) -> None:
+        """Let go of a replica that will not be seen again."""
+        self._failed.pop(key, None)
+        self._file.forget(key)
+
+
+def plan_mark(run_dir: str) -> str:
+    """Return the mark of the plan in force; OSError."""
+    with open(os.path.join(run_dir, "applied.json"), "rb") as file:
+        return mark(file.read())
