@@ -20,6 +20,8 @@ from supervisor.unix import signals
 
 Params = dict[str, Any]
 MOST_NAMES = 1000
+LONGEST_NAME = 200  # characters; to look for a pattern takes the square of its length
+LONGEST_WAIT = 1e9  # seconds
 GOALS = ("ready", "stopped", "completed")
 
 
@@ -121,7 +123,7 @@ class Verbs:
             raise BadParams(
                 "bad-params", f"cannot wait for {goal!r}: it is one of {', '.join(GOALS)}"
             )
-        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float)):
+        if limit is not None and not _is_time(limit):
             raise BadParams("bad-params", "cannot wait: timeout is a number of seconds")
         deadline = None if limit is None else self.desk.now() + limit
         waiter = Waiter(self._ids(params), goal, reply, deadline)
@@ -137,7 +139,7 @@ class Verbs:
     def logs(self, params: Params, reply: Reply) -> None:
         """Tell where the logs are."""
         folder = self.desk.log_dir
-        names = params.get("names") or []
+        names = _names(params)
         keys = ["keepd"] if "keepd" in names else []
         rest = [name for name in names if name != "keepd"]
         keys += self._ids({"names": rest}) if rest or not names else ()
@@ -216,12 +218,19 @@ class Verbs:
 
     def _ids(self, params: Params) -> tuple[str, ...]:
         """Return the replicas that the patterns name, in the order of the list; all for none."""
-        names = params.get("names") or []
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise BadParams("bad-params", "cannot understand names: it is a list of strings")
-        if len(names) > MOST_NAMES:
-            raise BadParams("bad-params", f"cannot look for more than {MOST_NAMES} names at a time")
-        return match(self.desk.supervisor.replicas, names)
+        return match(self.desk.supervisor.replicas, _names(params))
+
+
+def _names(params: Params) -> list[str]:
+    names = params.get("names") or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise BadParams("bad-params", "cannot understand names: it is a list of strings")
+    if len(names) > MOST_NAMES:
+        raise BadParams("bad-params", f"cannot look for more than {MOST_NAMES} names at a time")
+    if long := next((name for name in names if len(name) > LONGEST_NAME), None):
+        what = f"{long[:LONGEST_NAME]!r}...: no service or replica is called that"
+        raise BadParams("no-such-service", f"cannot find {what}")
+    return names
 
 
 def match(replicas: dict[str, tuple[str, ...]], names: list[str]) -> tuple[str, ...]:
@@ -264,6 +273,11 @@ def _reached(service: Service, goal: str) -> bool:
     if goal == "completed":
         return service.state is State.EXITED
     return service.state in {State.RUNNING, State.EXITED}
+
+
+def _is_time(thing: object) -> bool:
+    """Return whether it is a number of seconds; 1e999 and NaN, which JSON may bring, are none."""
+    return type(thing) in {int, float} and 0 <= thing <= LONGEST_WAIT  # type: ignore[operator]
 
 
 def _signal_number(name: object) -> int:
