@@ -44,13 +44,14 @@ from supervisor.core.service import State
 from supervisor.core.supervisor import Supervisor
 from supervisor.launch import Launch
 from supervisor.logs.relay import LogRelay
+from supervisor.params import match
 from supervisor.processes import Place, Processes, sweep_leftovers
 from supervisor.readiness import Readiness
 from supervisor.records import record
 from supervisor.reloads import Asked, Reloads
 from supervisor.unix import process, rights, signals
 from supervisor.unix.poller import Poller
-from supervisor.verbs import Desk, Verbs, match
+from supervisor.verbs import Desk, Verbs
 
 DRAIN = 10.0  # seconds that the log writer has for the last words, on a full disk say
 SWEEP = 5.0  # seconds between two is_alive sweeps

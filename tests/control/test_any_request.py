@@ -116,6 +116,8 @@ def request(method, **params):
 @example(request("wait", timeout=float("nan")))
 @example(request("wait", names=["db"], timeout=10**400))
 @example(request("logs", names=5))
+@example(request("reload", variables={"A": "\ud800"}))
+@example(request("reload", variables={"A": "\0"}))
 @example({**request("version"), "id": float("nan")})
 @example({**request("version"), "id": float("inf")})
 def test_every_request_has_one_answer_and_none_is_a_fault_of_ours(house, message):
@@ -130,6 +132,8 @@ def test_every_request_has_one_answer_and_none_is_a_fault_of_ours(house, message
     if "error" in answer:
         assert answer["error"]["data"]["kind"] in KINDS | {"stopping"}
         assert answer["error"]["message"].startswith("cannot ")
+    given = answer.get("result", {}).get("variables") or {}
+    assert not any(b"\0" in text for text in map(os.fsencode, [*given, *given.values()]))
     assert house.verbs.waiters == []
     assert all(1 <= number <= 64 for number in house.signals)
 

@@ -7,7 +7,8 @@ with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as door:
     door.bind("echo.sock")
     door.listen()
     print("listens", flush=True)
-    visitor, _ = door.accept()
-    while data := visitor.recv(4096):
-        os.write(1, data + b"\n")
-        visitor.send(data)
+    while True:
+        visitor, _ = door.accept()
+        while data := visitor.recv(4096):
+            os.write(1, data + b"\n")
+            visitor.send(data)
