@@ -47,6 +47,7 @@ from supervisor.inherited import Inherited, Parent
 from supervisor.kept import Keeping
 from supervisor.launch import Launch
 from supervisor.logs.relay import LogRelay
+from supervisor.params import match
 from supervisor.processes import Processes, sweep_leftovers
 from supervisor.readiness import Readiness
 from supervisor.reloads import Reloads
@@ -56,7 +57,7 @@ from supervisor.superiors import Anchored, Promoted, Superiors
 from supervisor.ties import Ties
 from supervisor.unix import process
 from supervisor.unix.poller import Poller
-from supervisor.verbs import Desk, Verbs, match
+from supervisor.verbs import Desk, Verbs
 
 DRAIN = 10.0  # seconds that the log writer has for the last words, on a full disk say
 SWEEP = 5.0  # seconds between two is_alive sweeps
