@@ -216,6 +216,7 @@ def _rules(log: Log) -> dict[str, Any]:
         "max_size": log.max_size,
         "max_files": log.max_files,
         "max_line": log.max_line,
+        "rate": log.rate or 0,
         "compress": log.compress,
         "drop": log.on_full is OnFull.DROP,
     }

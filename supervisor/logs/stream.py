@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from supervisor.records import replace
 
+from . import rate
 from .drain import Drain
 from .files import LogDirectory, LogFiles
 from .formats import Batch, Piece, Place, Rules, render
@@ -94,9 +95,9 @@ class Stream:
         return size
 
     def end_line(self) -> None:
-        """End the line that is open, with a mark, and tell of a loss; nothing if there is none."""
-        loss = self._drain.loss
-        if self._place.column or self._place.told != (loss.lines, loss.size):
+        """End the line that is open, with a mark, and tell what is left out; if there is such."""
+        if self._place.column or self._place.quota.muted or self._is_untold:
+            loss = self._drain.loss
             self._make_flight()
             micros = time.time_ns() // 1000
             batch = Batch(self._place, self.rules, micros, True, self._source, loss)
@@ -108,11 +109,19 @@ class Stream:
             self._commit(place)
             self._unsure = False
 
-    def tell_loss(self) -> None:
-        """Tell of what was dropped, if there is something that is not told yet."""
-        loss = self._drain.loss
-        if self._place.told != (loss.lines, loss.size):
+    def tell_omissions(self) -> None:
+        """Tell of what was dropped or suppressed, if there is something that is to be told now."""
+        if self._is_untold or self.patience() == 0.0:
             self.end_line()
+
+    def patience(self) -> float | None:
+        """Return the seconds until suppressed lines are to be told of; None: there are none."""
+        return rate.patience(self._place.quota, time.time_ns() // 1000)
+
+    @property
+    def _is_untold(self) -> bool:
+        loss = self._drain.loss
+        return self._place.told != (loss.lines, loss.size)
 
     def discard(self, take: Callable[[int], int | None]) -> int | None:
         """Count what take(a file) moves there and forget it; return its answer: a length."""

@@ -23,12 +23,11 @@ from supervisor.unix.poller import Poller
 from .compress import Compressor
 from .files import LogDirectory
 from .formats import Rules
-from .lanes import Lane, Run
+from .lanes import LAST_TURNS, Lane, Run
 from .notes import Notebook
 from .stream import Stream
 
 _RETRY = 1.0  # seconds between two tries of what could not be written
-_LAST_TURNS = 8  # batches of each stream when leaving: more than a pipe can hold
 _LAST_WORDS = 2.0  # seconds for the master to take what is told to it
 _LOCK_PATIENCE = 5.0
 
@@ -50,6 +49,7 @@ class Writer:
         self._lanes: dict[str, Lane] = {}
         self._ending: dict[str, Lane] = {}  # to be emptied without waiting for more
         self._stuck: dict[str, Lane] = {}  # to be tried again
+        self._muted: dict[str, Lane] = {}  # to be told of what is suppressed
         self._gzip = Compressor(self._poller, self._top, self._trouble)
         self._leaving = False
         self._quitting = False
@@ -93,6 +93,7 @@ class Writer:
         rest = self._queue.rest()
         self._poller.change(self._queue.fileno(), 0 if rest else select.EPOLLIN)
         limits = [rest] if rest else []
+        limits += [lane.patience() or 0.0 for lane in self._muted.values()]
         if self._stuck:
             soonest = min(lane.retry_at for lane in self._stuck.values())
             limits.append(max(soonest - time.monotonic(), 0.0))
@@ -104,10 +105,12 @@ class Writer:
         if not self._queue.rest():
             for name in self._queue.poll(0):
                 if name in self._stuck:
-                    self._drop(self._stuck[name])
+                    self._stuck[name].drop(self._queue)
                 else:
                     self._turn(self._lanes[name])
         for lane in list(self._ending.values()):
+            self._turn(lane)
+        for lane in [lane for lane in self._muted.values() if not lane.patience()]:
             self._turn(lane)
         self._gzip.go_on()
         if self._stuck:
@@ -125,6 +128,9 @@ class Writer:
         if lane.stream and lane.stream.compressible:
             lane.stream.compressible = False
             self._gzip.want(lane.id)
+        self._muted.pop(lane.id, None)
+        if lane.patience() is not None:
+            self._muted[lane.id] = lane
         if self._stuck.pop(lane.id, None):
             self._master.send({"trouble": f"the log of {lane.id} is written again"})
         return more
@@ -145,7 +151,7 @@ class Writer:
             self._hear(lane)
         taken = stream.write_batch(lambda target: self._queue.splice(lane.id, target))
         if not taken:
-            stream.tell_loss()
+            stream.tell_omissions()
         if taken or not run.ended:
             return bool(taken)
         stream.end_line()
@@ -203,6 +209,7 @@ class Writer:
         """Leave a stream alone for a while; its FIFO fills up, or is emptied, nobody else's."""
         self._queue.remove(lane.id)
         self._ending.pop(lane.id, None)
+        self._muted.pop(lane.id, None)
         drops = bool(lane.runs) and lane.runs[0].rules.drop and lane.stream is not None
         if lane.id not in self._stuck:
             why = error.strerror if isinstance(error, OSError) and error.strerror else repr(error)
@@ -212,28 +219,7 @@ class Writer:
         lane.retry_at = time.monotonic() + _RETRY
         self._stuck[lane.id] = lane
         if drops:
-            self._begin_to_drop(lane)
-
-    def _begin_to_drop(self, lane: Lane) -> None:
-        """Drop all of the runs that have ended, and have the one that goes on in the queue."""
-        for run in lane.runs:
-            with contextlib.suppress(OSError):  # its FIFO is told of when it is its turn
-                run.open()
-                self._queue.add(lane.id, run.fd)
-                if not run.ended or run is lane.runs[-1]:
-                    return
-                for _ in range(_LAST_TURNS):
-                    if not self._drop(lane):
-                        break
-            self._queue.remove(lane.id)
-
-    def _drop(self, lane: Lane) -> int | None:
-        assert lane.stream is not None
-        try:
-            return lane.stream.discard(lambda target: self._queue.splice(lane.id, target))
-        except OSError:  # the runtime directory is full as well: it has to wait
-            self._queue.remove(lane.id)
-            return None
+            lane.begin_to_drop(self._queue)
 
     def _lane(self, name: str) -> Lane:
         if name not in self._lanes:
@@ -282,7 +268,7 @@ class Writer:
     def _leave(self) -> None:
         """Write what is there, a bounded amount of each, and tell the master the rest."""
         for lane in list(self._lanes.values()):
-            for _ in range(_LAST_TURNS):
+            for _ in range(LAST_TURNS):
                 if self._lanes.get(lane.id) is not lane or not self._turn(lane):
                     break
         self._gzip.close()
