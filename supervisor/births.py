@@ -21,12 +21,12 @@ from supervisor.unix.cgroup import Group, Tree
 from supervisor.unix.notify import NotifySocket
 from supervisor.unix.nursery import Nursery
 from supervisor.unix.poller import Poller
-from supervisor.unix.private import make_folders, make_passable
+from supervisor.unix.private import make_folders, make_passable, passable_beside
 from supervisor.unix.spawn import Newborn, spawn
 from supervisor.unix.words import CannotError
 
 _OURS = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "WATCHDOG_USEC")
-_NOT_PASSED_ON = frozenset({*_OURS, "WATCHDOG_PID", "FDSTORE", "MAINPID"})
+_NOT_PASSED_ON = frozenset({*_OURS, "KEEPD_RECORDS", "WATCHDOG_PID", "FDSTORE", "MAINPID"})
 
 
 @record(frozen=True)
@@ -46,6 +46,9 @@ class Streams(Protocol):
 
     def open(self, id: str, run: int, log: Log) -> int:  # noqa: A002 - the word of the house
         """Return a descriptor, O_RDWR and close-on-exec, to become stdout and stderr."""
+
+    def records(self, id: str, run: int, uid: int | None) -> str:  # noqa: A002
+        """Return the path of a FIFO for structured records, for us or the user with this uid."""
 
     def end(self, id: str, run: int) -> None:  # noqa: A002
         """Hear that no process of the run is left, or that none was born."""
@@ -67,6 +70,7 @@ class Run:
     spawned: bool = False  # told
     ready: bool = False  # said by it; told when it is spawned
     status: str = ""  # its own words
+    records: str = ""  # path of the FIFO for its records, if it has one
     exit: Exit | None = None  # of the leader, which is kept as a zombie until all are gone
     told: bool = False  # Exited was told: others are left
     killing: bool = False  # whatever of it is found is to die
@@ -79,11 +83,8 @@ def tag(place: Place, replica: str, run: int) -> str:
 
 
 def passable_folder(place: Place) -> str:
-    """Return the folder beside the runtime directory that others may pass.
-
-    The sign is one that stands in no name: nobody else's project or service has that path.
-    """
-    return f"{place.run_dir}+notify"
+    """Return the folder beside the runtime directory that others may pass."""
+    return passable_beside(place.run_dir)
 
 
 def notify_socket(run: Run, place: Place) -> NotifySocket:
@@ -107,6 +108,8 @@ def environment(run: Run) -> dict[str, str]:
     env[kin.TAG] = run.marks.tag
     env["KEEPD_REPLICA"] = run.id.rpartition("/")[2]
     env["KEEPD_SERVICE"] = run.spec.name
+    if run.records:
+        env["KEEPD_RECORDS"] = run.records
     if run.ear is not None:
         env["NOTIFY_SOCKET"] = run.ear.path
         if run.spec.watchdog is not None:  # and WATCHDOG_PID, which only the newborn knows
@@ -161,7 +164,7 @@ def command_order(run: Run, place: Place, argv: tuple[str, ...]) -> dict[str, An
     It lives in the run's group and has its tag: so it can never outlive it.
     """
     spec = replace(run.spec, command=argv, shell=False, python=None)
-    return order(replace(run, spec=spec, ear=None), place)
+    return order(replace(run, spec=spec, ear=None, records=""), place)
 
 
 class Keeper(Protocol):

@@ -185,14 +185,17 @@ class Processes:
             out = self._streams.open(id_, number, spec.log)
             at = os.fstat(out)
             output = (at.st_dev, at.st_ino) if stat.S_ISFIFO(at.st_mode) else None
+            uid = spec.identity.uid if spec.identity else None
+            records = self._streams.records(id_, number, uid) if spec.log.records else ""
             if output and spec.identity:  # it may open its /dev/stdout again by name
                 os.fchown(out, spec.identity.uid, -1)
         except OSError as error:
+            self._streams.end(id_, number)
             self._report(id_, SpawnFailed(number, f"output: {error.strerror or error}"))
             return
         group = self.place.tree.group(id_) if self.place.tree else None
         marks = kin.Marks(tag(self.place, id_, number), output)
-        run = self._runs[id_] = Run(id_, number, spec, group, marks)
+        run = self._runs[id_] = Run(id_, number, spec, group, marks, records=records)
         try:
             self._births.bear(run, out)
         except (OSError, CannotError) as error:

@@ -8,10 +8,12 @@ successor with nothing lost, doubled or torn. Nothing here opens, reads or write
 from __future__ import annotations
 
 import time
+from itertools import groupby
+from typing import cast
 
 from supervisor.records import record, replace
 
-from . import objects, rate
+from . import objects, rate, structured
 
 # Ends the piece of a line that is longer than max_line; the rest of it follows as a line.
 CONTINUES = b" [keepd: line continues]\n"
@@ -32,6 +34,7 @@ class Place:
     rest: bytes = b""  # of that line: the beginning of a character, not written yet
     told: tuple[int, int] = (0, 0)  # lines and bytes of the loss that the log tells of
     quota: rate.Quota = rate.Quota()
+    feed: structured.Feed = structured.Feed()
 
 
 @record(frozen=True)
@@ -71,6 +74,7 @@ class Batch:
     closing: bool = False  # no bytes: the run is over, the open line is to be ended
     source: tuple[str, int] = ("", 0)  # whose words they are: id of the stream, run
     loss: Loss = Loss()  # of what came before these bytes
+    records: bool = False  # its bytes are of the FIFO for records
 
 
 def stamp(micros: int) -> bytes:
@@ -84,6 +88,8 @@ def render(data: bytes, batch: Batch) -> tuple[list[Piece], Place]:
 
     The first piece goes to the current file; between two pieces the file is rotated.
     """
+    if batch.records:
+        return _render_records(data, batch)
     place, told = batch.place, batch.place.told
     lost = told != (batch.loss.lines, batch.loss.size)
     begun = place.column > 0 and not lost
@@ -107,7 +113,55 @@ def render(data: bytes, batch: Batch) -> tuple[list[Piece], Place]:
     prefix = notice + prefix
     pieces, index, size = _filed(prefix, text, end, batch)
     is_json = column > 0 and batch.rules.format == "json"
-    return pieces, Place(index, size, column, is_json, rest, told, quota)
+    return pieces, Place(index, size, column, is_json, rest, told, quota, _torn(batch, lost))
+
+
+def _render_records(data: bytes, batch: Batch) -> tuple[list[Piece], Place]:
+    """Do the same for records: they come as whole lines, between those that are printed."""
+    place, limit = batch.place, batch.rules.rate
+    lost = place.told != (batch.loss.lines, batch.loss.size)
+    units, feed = structured.read(data, _torn(batch, lost))
+    if not units:
+        return [], replace(place, feed=feed)
+    if (feed.broken or batch.closing) and isinstance(units[-1], bytes):  # not the end of its line
+        units[-1] += (UNFINISHED if batch.closing else CONTINUES)[:-1]
+    lost = lost and not batch.loss.torn  # else the rest of what was printed is to be told of too
+    muted, quota = rate.told(place.quota, batch.micros, limit, now=lost or batch.closing)
+    units, quota = (units, quota) if batch.closing else rate.first(units, quota, limit)
+    notice = b""
+    if lost:
+        _, notice, _ = _noticed(b"", batch)
+    elif place.column and units:
+        notice = objects.ended(place.rest, b"continues") if place.json else CONTINUES
+    if muted:
+        notice = _line_of(b"[keepd: suppressed %s lines]" % f"{muted:,}".encode(), batch) + notice
+    if not notice and not units:
+        return [], replace(place, quota=quota, feed=feed)
+    told = (batch.loss.lines, batch.loss.size) if lost else place.told
+    batch = replace(batch, place=replace(place, column=0, json=False, rest=b""))
+    text = notice + _text(units, batch)
+    pieces, index, size = _filed(b"", text, len(text), batch)
+    return pieces, Place(index, size, 0, False, b"", told, quota, feed)
+
+
+def _torn(batch: Batch, lost: bool) -> structured.Feed:
+    """Return what is there of a record; with a loss behind it, it is none any more."""
+    feed = batch.place.feed
+    return replace(feed, broken=True) if lost and feed.size else feed
+
+
+def _text(units: list[structured.Unit], batch: Batch) -> bytes:
+    """Return records, and what is none, as whole lines in the format that is wanted."""
+    out = []
+    begin = objects.head(stamp(batch.micros), batch.source)[:-1]
+    for kind, some in groupby(units, type):
+        if kind is structured.Told and batch.rules.format == "json":
+            out += [begin + cast("structured.Told", unit).members + b"\n" for unit in some]
+            continue
+        texts = [unit.text if isinstance(unit, structured.Told) else unit for unit in some]
+        prefix, text, end, _, _ = _lines(b"\n".join(texts) + b"\n", batch)
+        out += [prefix, text[:end]]
+    return b"".join(out)
 
 
 def _filed(prefix: bytes, text: bytes, end: int, batch: Batch) -> tuple[list[Piece], int, int]:

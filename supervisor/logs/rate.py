@@ -6,6 +6,8 @@ is written. A line that has been begun is ended; a suppressed one is suppressed 
 
 from __future__ import annotations
 
+from typing import Any
+
 from supervisor.records import record
 
 _SECOND = 1_000_000  # microseconds
@@ -54,6 +56,16 @@ def kept(data: bytes, quota: Quota, rate: int, *, begun: bool) -> tuple[bytes, Q
     rest = data.split(b"\n", room + begun)[room + begun]
     muted = quota.muted + begin - room
     return data[: len(data) - len(rest)], Quota(quota.second, quota.used + room, muted, unended)
+
+
+def first(units: list[Any], quota: Quota, rate: int) -> tuple[list[Any], Quota]:
+    """Return those of the units, each as good as a line, that may be written; the quota then."""
+    if not rate:
+        return units, quota
+    room = max(rate - quota.used, 0)
+    some = units[:room]
+    muted = quota.muted + len(units) - len(some)
+    return some, Quota(quota.second, quota.used + len(some), muted, quota.inside)
 
 
 def patience(quota: Quota, micros: int) -> float | None:

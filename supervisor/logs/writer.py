@@ -23,7 +23,7 @@ from supervisor.unix.poller import Poller
 from .compress import Compressor
 from .files import LogDirectory
 from .formats import Rules
-from .lanes import LAST_TURNS, Lane, Run
+from .lanes import LAST_TURNS, Lane, Run, lane_of
 from .notes import Notebook
 from .stream import Stream
 
@@ -103,7 +103,7 @@ class Writer:
 
     def _round(self) -> None:
         if not self._queue.rest():
-            for name in self._queue.poll(0):
+            for name in dict.fromkeys(map(lane_of, self._queue.poll(0))):
                 if name in self._stuck:
                     self._stuck[name].drop(self._queue)
                 else:
@@ -141,7 +141,7 @@ class Writer:
             stream = lane.stream = Stream(lane.id, self._top, self._book, self._folder)
         stream.recover()
         if lane.id in self._stuck:
-            self._queue.remove(lane.id)  # it may have been another run whose words were dropped
+            lane.leave(self._queue)  # it may have been another run whose words were dropped
         if not lane.runs:
             return self._retire(lane, stream)
         run = lane.runs[0]
@@ -149,12 +149,13 @@ class Writer:
             return True  # what there is of it is told by the queue
         if lane.id not in self._queue:
             self._hear(lane)
-        taken = stream.write_batch(lambda target: self._queue.splice(lane.id, target))
+        taken = lane.take(self._queue)
         if not taken:
             stream.tell_omissions()
         if taken or not run.ended:
             return bool(taken)
         stream.end_line()
+        stream.end_record()
         self._finish(lane, run)
         return bool(lane.runs)
 
@@ -162,6 +163,7 @@ class Writer:
         """Forget a stream of which only a note was left, if nobody has asked for it to the end."""
         if self._quitting:
             stream.end_line()
+            stream.end_record()
             stream.forget()
             del self._lanes[lane.id]
         return False
@@ -182,7 +184,7 @@ class Writer:
         return True
 
     def _finish(self, lane: Lane, run: Run) -> None:
-        self._queue.remove(lane.id)
+        lane.leave(self._queue)
         run.close()
         lane.runs.popleft()
         lane.begun = False
@@ -198,8 +200,7 @@ class Writer:
     def _hear(self, lane: Lane) -> None:
         """Have the run that is read in the queue; in no hurry unless it is over."""
         run = lane.runs[0]
-        if lane.id not in self._queue:
-            self._queue.add(lane.id, run.fd)
+        lane.listen(self._queue)
         if run.ended:
             self._ending[lane.id] = lane
         else:
@@ -207,7 +208,7 @@ class Writer:
 
     def _stop(self, lane: Lane, error: Exception) -> None:
         """Leave a stream alone for a while; its FIFO fills up, or is emptied, nobody else's."""
-        self._queue.remove(lane.id)
+        lane.leave(self._queue)
         self._ending.pop(lane.id, None)
         self._muted.pop(lane.id, None)
         drops = bool(lane.runs) and lane.runs[0].rules.drop and lane.stream is not None
@@ -230,6 +231,8 @@ class Writer:
         match message:
             case {"open": str(name), "run": int(number), "fifo": str(fifo), "log": dict(log)}:
                 self._open(name, Run(number, fifo, Rules(**log)))
+            case {"records": str(fifo), "of": str(name), "run": int(number)}:
+                self._lane(name).take_records(number, fifo, self._queue)
             case {"end": str(name), "run": int(number)}:
                 self._end(name, number)
             case {"quit": True}:

@@ -58,6 +58,7 @@ FULL = ServiceSpec(
     log=Log(
         to=LogTo.NONE,
         format=LogFormat.RAW,
+        records=True,
         max_files=2,
         rate=9,
         compress=True,

@@ -13,8 +13,11 @@ from tests.logs.fire import Load, under_fire
 from tests.logs.house import House, numbered
 
 UNFINISHED = b" [keepd: no newline at the end]"
+CONTINUES = b" [keepd: line continues]"
+RECORD = b'{"level":"ERROR","message":"x"}\n'
 ROOMS = ("supervisor/logs/", "supervisor/ipc/relay")
-PURE = "supervisor/logs/formats"  # changes nothing, so that any death in it is like one before it
+# What changes nothing: any death in it is like one before it.
+PURE = tuple(f"supervisor/logs/{name}" for name in ("formats", "structured", "rate", "objects"))
 LINES = 24
 
 
@@ -24,7 +27,7 @@ def dying(steps, main):
     def trace(frame, event, _):
         nonlocal steps
         name = frame.f_code.co_filename
-        if PURE in name or not any(room in name for room in ROOMS):
+        if any(room in name for room in PURE) or not any(room in name for room in ROOMS):
             return None
         if event == "line":
             steps -= 1
@@ -61,12 +64,19 @@ def story(house, log):
     for run, first in ((1, 0), (2, LINES)):
         text = numbered(first, first + LINES) + b"end"
         house.write(house.relay.open("web/0", run, log), text)
+        if log.records:
+            wire = os.open(house.relay.records("web/0", run, None), os.O_RDWR)
+            house.write(wire, RECORD * LINES + RECORD[:11])
+            os.close(wire)
         house.relay.end("web/0", run)
 
 
-def expected():
+def expected(log):
     lines = numbered(0, 2 * LINES).split(b"\n")[:-1]
-    return [*lines[:LINES], b"end" + UNFINISHED, *lines[LINES:], b"end" + UNFINISHED]
+    ends = [b"end" + UNFINISHED]
+    if log.records:  # they come behind what was printed before the writer was there
+        ends = [b"end" + CONTINUES, *[b"ERROR: x"] * LINES, b'{"level":"E' + UNFINISHED]
+    return [*lines[:LINES], *ends, *lines[LINES:], *ends]
 
 
 def texts(house):
@@ -91,7 +101,7 @@ def dies_at(root, steps, log):
         house.until(lambda: not house.is_open("web/0", 2))
         seen.must_still_hold()
         found = house.lines("web/0") if log.format is LogFormat.TEXT else texts(house)
-        whole = expected()
+        whole = expected(log)
         assert found == (whole if log.max_files > 1 else whole[-len(found) :]), f"step {steps}"
         return died
     finally:
@@ -114,15 +124,17 @@ MILLION = Log(max_size=1_000_000, max_files=99)
 JSON = Log(max_size=2500, max_files=99, format=LogFormat.JSON)
 PACKED = Log(max_size=700, max_files=99, compress=True)
 ONE_FILE = Log(max_size=700, max_files=1)
+RECORDS = Log(max_size=700, max_files=99, records=True)
+ALL = [MANY_FILES, ONE_FILE, JSON, PACKED, RECORDS]
 
 
-@pytest.mark.parametrize("log", [MANY_FILES, ONE_FILE, JSON, PACKED])
+@pytest.mark.parametrize("log", ALL)
 def test_a_writer_that_dies_in_its_code_loses_doubles_and_tears_nothing(tmp_path, log):
     die_everywhere(tmp_path, log, first=3, stride=41)
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("log", [MANY_FILES, ONE_FILE, JSON, PACKED])
+@pytest.mark.parametrize("log", ALL)
 def test_a_writer_that_dies_at_any_line_of_its_code_does_no_harm(tmp_path, log):
     die_everywhere(tmp_path, log, first=1, stride=1)
 
