@@ -33,9 +33,13 @@ def news(run: Run) -> Iterator[Report]:
 
 
 def _belongs(run: Run, pid: int) -> bool:
-    """Return whether a living process is one of the run: by its descent, its session, its group."""
+    """Return whether a process is one of the run: by its descent, its session, its group.
+
+    One that has gone cannot be asked any more, and a command like systemd-notify soon has: it was
+    of the run's own user, or root, and those alone can reach the socket.
+    """
     if run.pid <= 0 or pid <= 0:
         return False
     if pid == run.pid or kin.descends(pid, run.pid):
         return True
-    return run.group is not None and pid in run.group.everybody()
+    return kin.stat(pid) is None or (run.group is not None and pid in run.group.everybody())

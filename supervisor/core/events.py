@@ -8,6 +8,7 @@ Of each run exactly one last word is told: SpawnFailed or Gone.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from supervisor.records import record
 
@@ -160,7 +161,18 @@ class Kill:
     run: int
 
 
-Action = Spawn | Terminate | Kill
+@record(frozen=True)
+class Adopt:
+    """Look after a run that an earlier master began, if anything of it is left.
+
+    What is found is told as of any run: at least its last word, Gone or SpawnFailed, where nothing
+    is. Spawned is told where its birth was not over when that master ended.
+    """
+
+    run: int
+
+
+Action = Spawn | Terminate | Kill | Adopt
 
 
 @record(frozen=True)
@@ -199,6 +211,13 @@ class PlanWanted:
 
 
 @record(frozen=True)
+class Recalled:
+    """What an earlier master has noted of each replica: a life goes on where that one left it."""
+
+    notes: Mapping[str, Mapping[str, Any]]  # by id, as memory.py writes them
+
+
+@record(frozen=True)
 class Heard:
     """News of one replica."""
 
@@ -212,7 +231,14 @@ class TimePassed:
 
 
 Wanted = StartWanted | RestartWanted | StopWanted | ShutdownWanted | PlanWanted
-Input = Wanted | Heard | TimePassed
+Input = Wanted | Recalled | Heard | TimePassed
+
+
+@record(frozen=True)
+class Noted:
+    """The replica is to be noted as it is now, before anything is carried out that follows."""
+
+    id: str
 
 
 @record(frozen=True)
@@ -247,4 +273,4 @@ class Leave:
     code: int
 
 
-Output = Do | Changed | Forgot | Leave
+Output = Noted | Do | Changed | Forgot | Leave

@@ -9,9 +9,11 @@ a replica is about to start (level-triggered), never remembered as having been m
 
 from __future__ import annotations
 
-import heapq
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
+from . import memory
+from .deadlines import Deadlines
 from .departures import Departures
 from .events import (
     Changed,
@@ -22,8 +24,10 @@ from .events import (
     Heard,
     Input,
     Leave,
+    Noted,
     Output,
     PlanWanted,
+    Recalled,
     RestartAsked,
     RestartWanted,
     ShutdownWanted,
@@ -38,7 +42,7 @@ from .events import (
 )
 from .graph import Graph
 from .plan import Act, Specs, steps
-from .roster import Roster, reached, stays_away
+from .roster import Reached, Roster, reached, stays_away
 from .service import AT_REST, Service, State, decide
 from .spec import Condition
 from .words import how
@@ -68,7 +72,7 @@ class Supervisor:
         self._blocked: dict[str, dict[str, None]] = {}  # service that is waited for: ids
         self._departures = Departures(self.graph)
         self._over: dict[str, None] = {}  # ids that are removed and at rest
-        self._deadlines: list[tuple[float, str]] = []  # a heap; outdated entries are passed over
+        self._deadlines = Deadlines(self.services)
         self._limit: float | None = None  # of the whole shutdown
         self._killed = False  # KILL has been sent to all, there is nothing stronger
         self._left = False
@@ -110,15 +114,13 @@ class Supervisor:
                 self._start(ids, RestartAsked(), now)
             case PlanWanted(specs):
                 self._switch(specs, now)
+            case Recalled(notes):
+                self._recall(notes, now)
 
     def next_deadline(self) -> float | None:
         """Return when TimePassed is due at the latest (monotonic seconds), or None."""
-        while self._deadlines:
-            when, key = self._deadlines[0]
-            if self._waits(key, when):
-                return when if self._limit is None else min(when, self._limit)
-            heapq.heappop(self._deadlines)
-        return self._limit
+        times = (self._deadlines.first(), self._limit)
+        return min((when for when in times if when is not None), default=None)
 
     def longest_stop(self) -> float:
         """Return how long an ordered stop of everything may take by its timeouts, in seconds."""
@@ -142,24 +144,44 @@ class Supervisor:
 
     def _tell(self, key: str, event: Event, now: float) -> None:
         service = self.services[key]
-        before, was, noted = service.state, reached(service), service.deadline
-        if isinstance(event, DeadlineReached):
-            noted = None  # it has just been taken from the heap
+        before, was, marked = service.state, reached(service), memory.mark(service)
+        timed = None if isinstance(event, DeadlineReached) else service.deadline  # in the heap
         actions = decide(service, event, now)
+        if memory.mark(service) != marked:
+            self._out.append(Noted(key))
         self._out.extend([Do(key, action) for action in actions])
-        if service.deadline is not None and service.deadline != noted:
-            heapq.heappush(self._deadlines, (service.deadline, key))
-        if service.due:
-            self._turn[key] = None
+        if service.deadline != timed:
+            self._deadlines.note(service)
         if service.state is not before:
             self._out.append(Changed(key, before, service.state))
-            self.starting += (service.state is State.STARTING) - (before is State.STARTING)
-            self.busy += (before in AT_REST) - service.at_rest
+        self._count(service, before, was)
+        if service.state is not before:
+            self._after(service, now)
+
+    def _count(self, service: Service, before: State, was: Reached) -> None:
+        """Draw the consequences of where a replica is now for our own counts."""
+        if service.due:
+            self._turn[service.id] = None
+        self.starting += (service.state is State.STARTING) - (before is State.STARTING)
+        self.busy += (before in AT_REST) - service.at_rest
         name = service.spec.name
         if (reaches := reached(service)) != was and self._roster.count(name, was, reaches):
             self._turn.update(self._blocked.pop(name, {}))
-        if service.state is not before:
-            self._after(service, now)
+
+    def _recall(self, notes: Mapping[str, Mapping[str, Any]], now: float) -> None:
+        """Go on where another master has ended; what is at rest now is as it left it."""
+        for key, noted in notes.items():
+            service = self.services[key]
+            before, was = service.state, reached(service)
+            actions = memory.recall(service, noted, now)
+            self._out.extend([Do(key, action) for action in actions])
+            self._deadlines.note(service)
+            self._count(service, before, was)
+            leaves = not service.wanted or service.state is State.STOPPING
+            if leaves and not service.at_rest:
+                self._departures.add(service.spec.name, key)
+        for name in self._departures.waiting():
+            self._let_go(name, now)
 
     def _after(self, service: Service, now: float) -> None:
         """Draw the consequences of a new state for the others."""
@@ -282,20 +304,14 @@ class Supervisor:
         self._killed = self._killed or patience <= 0
 
     def _pass_time(self, now: float) -> None:
-        while self._deadlines and self._deadlines[0][0] <= now:
-            when, key = heapq.heappop(self._deadlines)
-            if self._waits(key, when):
-                self._tell(key, DeadlineReached(), now)
+        while (key := self._deadlines.take(now)) is not None:
+            self._tell(key, DeadlineReached(), now)
         if self._limit is not None and now >= self._limit:
             if self._killed:
                 self._leave(1)  # what not even KILL can end (state D) must not hold us for ever
             else:
                 self._limit = now + LAST_KILL
                 self._shut_down(0.0, now)
-
-    def _waits(self, key: str, when: float) -> bool:
-        """Return whether the replica waits for just this instant."""
-        return key in self.services and self.services[key].deadline == when
 
     def _leave(self, code: int) -> None:
         if not self._left:

@@ -198,7 +198,7 @@ def test_check_tells_a_good_config_and_all_faults_of_a_bad_one(tmp_path):
     first, *faults = done.stderr.splitlines()
     assert first.startswith(f"cannot use {bad}: ")
     assert any(line.startswith(f"{bad}:6:5: ") and "'command'" in line for line in faults)
-    assert any(line.startswith(f"{bad}:9:5: ") for line in faults)
+    assert any(line.startswith(f"{bad}:9:15: ") for line in faults)
     error = json.loads(keepd("check", bad, "--json").stdout)["error"]
     assert error["kind"] == "bad-config"
     assert {fault["line"] for fault in error["faults"]} >= {6, 9}

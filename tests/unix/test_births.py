@@ -5,6 +5,8 @@ import os
 import resource
 import signal
 import stat
+import subprocess
+import sys
 
 import pytest
 
@@ -231,6 +233,16 @@ def test_readiness_is_told_by_the_service(world, kind):
     world.kill()
     world.gone()
     assert not os.path.exists(path)
+
+
+def test_readiness_is_told_by_a_command_that_has_gone_when_it_is_heard(plain):
+    plain.started(plain.spec("spawn", "exec sleep 1000", ready=Ready(notify=True)))
+    script = (
+        "import sys, socket; s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM);"
+        's.sendto(b"READY=1", sys.argv[1])'
+    )
+    subprocess.run([sys.executable, "-c", script, f"{plain.dir}/notify/web/0.1"], check=True)
+    plain.until(lambda: plain.of("web/0", BecameReady))
 
 
 def test_a_notify_path_that_is_too_long_is_told_in_words(plain):
