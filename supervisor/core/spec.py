@@ -193,12 +193,6 @@ class Log:
             "live": True,
         },
     )
-    records: bool = field(
-        default=False,
-        metadata={
-            "help": "true: it may send records: level, logger, fields (supervisor.worker.Handler)"
-        },
-    )
     max_size: Size = field(
         default=50_000_000,
         metadata={"help": "a file is rotated before it exceeds this", "live": True},
@@ -216,6 +210,12 @@ class Log:
         metadata={
             "help": "lines a second; those beyond are suppressed and counted (default: no limit)",
             "live": True,
+        },
+    )
+    records: bool = field(
+        default=False,
+        metadata={
+            "help": "true: it may send records: level, logger, fields (supervisor.worker.Handler)"
         },
     )
     compress: bool = field(

@@ -2,15 +2,19 @@
 
 import contextlib
 import os
+import random
+import resource
 import signal
 import sys
 
 import pytest
 
-from supervisor.core.spec import Log, LogFormat
+from supervisor.core.spec import Log, LogFormat, OnFull
 from supervisor.logs.paint import stamp_of, text_of
+from supervisor.records import replace
 from tests.logs.fire import Load, under_fire
 from tests.logs.house import House, numbered
+from tests.logs.test_trouble import accounted
 
 UNFINISHED = b" [keepd: no newline at the end]"
 CONTINUES = b" [keepd: line continues]"
@@ -151,10 +155,29 @@ def test_a_writer_killed_again_and_again_writes_every_line_once_whole_and_in_ord
 
 
 @pytest.mark.soak
-def test_a_million_lines_of_fifty_services_survive_a_writer_killed_100_ms_after_it_is_back(house):
-    load = Load(services=50, lines=20_000, log=MILLION, bursts=40, width=150, limit=600)
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_million_lines_of_fifty_services_survive_a_writer_killed_100_ms_after_it_is_back(
+    house, packed
+):
+    log = replace(MILLION, compress=packed)
+    load = Load(services=50, lines=20_000, log=log, bursts=40, width=150, limit=600)
     assert under_fire(house, load, lambda _: 0.1) >= 50
     for name in load.names:
         assert house.lines(name) == numbered(0, load.lines, load.width).split(b"\n")[:-1]
         assert all(path.stat().st_size < 1_000_300 for path in house.paths(name))
         assert len(house.paths(name)) > 1
+
+
+@pytest.mark.soak
+def test_a_million_lines_are_there_or_counted_when_writers_that_find_no_room_are_killed(house):
+    log = Log(max_size=100_000, max_files=9999, on_full=OnFull.DROP, format=LogFormat.RAW)
+    load = Load(services=20, lines=50_000, log=log, bursts=20, limit=600)
+    dice = random.Random(6)
+
+    def short_of_room(main):
+        most = dice.choice((30_000, 70_000, 1 << 30))
+        return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, 1 << 30)) or main()
+
+    assert under_fire(house, load, lambda dice: dice.uniform(0, 0.1), short_of_room) >= 50
+    lost = sum(accounted(house.text(name), numbered(0, load.lines)) for name in load.names)
+    assert 1000 < lost < 900_000
