@@ -32,6 +32,9 @@ class Streams(Protocol):
     def open(self, id: str, run: int, log: Log) -> int:  # noqa: A002 - the word of the house
         """Return a descriptor, O_RDWR and close-on-exec, to become stdout and stderr."""
 
+    def records(self, id: str, run: int, uid: int | None) -> str:  # noqa: A002
+        """Return the path of a FIFO for structured records, for us or the user with this uid."""
+
     def fifo(self, id: str, run: int) -> int | None:  # noqa: A002
         """Return the descriptor of the output of a run, where an earlier master has opened it."""
 
@@ -56,6 +59,7 @@ class Run:
     spawned: bool = False  # told
     ready: bool = False  # said by it; told when it is spawned
     status: str = ""  # its own words
+    records: str = ""  # path of the FIFO for its records, if it has one
     exit: Exit | None = None  # of the leader, which is kept as a zombie until all are gone
     inherited: bool = False  # an earlier master began it: it is no child of ours
     cold: bool = False  # nor of the anchor

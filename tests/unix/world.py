@@ -43,6 +43,9 @@ class Fifos:
         self.fds[id, run] = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NONBLOCK)
         return self.fds[id, run]
 
+    def records(self, id, run, uid):  # noqa: A002
+        return ""
+
     def read(self, id, run):  # noqa: A002
         key = (id, run)
         while key in self.fds:
