@@ -7,7 +7,6 @@ that was printed stands in the log once, whole and in order.
 
 import collections
 import contextlib
-import os
 import random
 import re
 import select
@@ -191,12 +190,18 @@ class Fire:
         """Say what is wrong, of all that was seen."""
         two = self.one.folder / "two"
         assert not two.exists(), two.read_text()
+        path = self.one.folder / "unheard"
+        unheard = path.read_text().splitlines() if path.exists() else []
+        assert all(self._was_gone(float(line.split()[0])) for line in unheard), unheard
         lives = collections.defaultdict(dict)
         for name, run, word, _, lines, at in self.journal():
             lives[name].setdefault(int(run), {})[word] = (int(lines), float(at))
         for name, runs in lives.items():
             self._judge_starts(name, runs)
             self._judge_lines(name, runs)
+
+    def _was_gone(self, at):
+        return any(first <= at <= last for first, last in self.gone)
 
     def _judge_starts(self, name, runs):
         ends = [runs[number].keys() - {"start"} for number in sorted(runs)]
@@ -218,7 +223,7 @@ class Fire:
         for number, words in runs.items():
             lines, at = words.get("term", words.get("exit"))
             said, printed = found[number], list(range(lines))
-            if any(first <= at <= last for first, last in self.gone):  # nobody kept its last words
+            if self._was_gone(at):  # nobody kept its last words
                 printed = printed[: len(said)]
             assert said == printed, f"{name} run {number}: lost or doubled, of {lines} lines"
         assert found.keys() <= runs.keys()

@@ -193,7 +193,9 @@ def test_f25_a_killed_master_is_replaced_and_no_service_notices(either):
         ends(master)
         until(lambda gone=master: titles_or_none(one).get("master", gone) != gone)
         assert pids(one) == before
-        assert {(r["state"], r["ready"], r["run"]) for r in one.replicas()} == {("RUNNING", True, 1)}
+        assert {(r["state"], r["ready"], r["run"]) for r in one.replicas()} == {
+            ("RUNNING", True, 1)
+        }
     kill(*before.values())
     all_ready(one, before.values())
     nobody_was_doubled(one)

@@ -12,6 +12,7 @@ a session of its own, `notify` to say READY=1, `tells` to print that it is ready
 import fcntl
 import os
 import random
+import select
 import signal
 import socket
 import sys
@@ -46,6 +47,18 @@ class Witness:
         except BlockingIOError:
             note(self.folder, "two", f"{self.name} run {self.run} is not alone")
 
+    def tells(self):
+        """Say READY=1; that nobody hears it is noted, and it is said again."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
+            while True:
+                try:
+                    told.connect(os.environ["NOTIFY_SOCKET"])
+                    told.send(b"READY=1")
+                    return
+                except OSError as error:
+                    note(self.folder, "unheard", f"{time.monotonic()} {self.name} {error}")
+                    select.poll().poll(50)
+
     def print_one(self):
         text = f"{self.name} {self.run} {self.lines} {'x' * self.dice.randrange(150)}\n".encode()
         self.lines += 1
@@ -70,9 +83,7 @@ class Witness:
         if "tells" in self.words:
             os.write(1, b"ready\n")
         if "notify" in self.words:
-            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as told:
-                told.connect(os.environ["NOTIFY_SOCKET"])
-                told.send(b"READY=1")
+            self.tells()
         every = float(self.words.get("every", "0.1"))
         left = float(self.words.get("life", "inf")) * (0.5 + self.dice.random())
         while left > 0:
