@@ -155,6 +155,10 @@ class Master:
     def _take_over(self, anchored: Anchored) -> None:
         """Go on where an earlier master has ended; whoever is left of others is ended."""
         past, services = self.file.past, self.supervisor.services
+        with contextlib.suppress(OSError):  # before anything is born: without it no note counts
+            self.file.begun(past.begun)
+        if self.file.damaged:
+            self.say("the run file is damaged: what it cannot vouch for is ended, and begins anew")
         runs = self.relay.recover({key: s.spec.log for key, s in services.items()})
         if not past.notes:
             for line in sweep_leftovers(self.processes.place, anchored.orphans):

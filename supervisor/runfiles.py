@@ -16,6 +16,7 @@ import contextlib
 import fcntl
 import json
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +29,7 @@ VERSION = 1
 _SLOT = 1024
 _TRACE_AT = 928  # where in a slot the process stands
 _LOCKS = "births"
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]*/[0-9]{1,6}")
 
 
 @record(frozen=True)
@@ -65,6 +67,7 @@ class RunFile:
         self._plans: dict[str, str] = {}  # id: the mark of the plan that its spec is of
         self.plan = ""  # the mark of the plan in force
         self.groups = ""  # the base of our cgroups
+        self.damaged = False  # what an earlier master wrote is not wholly there any more
         self.past = self._read()
         os.makedirs(self._locks, 0o700, exist_ok=True)
         self._others = _held_by_others(self._locks)
@@ -148,11 +151,13 @@ class RunFile:
         self.groups = str(head.get("groups", ""))
         notes: dict[str, dict[str, Any]] = {}
         traces: dict[str, Trace] = {}
-        for number in range(1, -(-len(text) // _SLOT)):
+        self.damaged = len(text) % _SLOT > 0
+        for number in range(1, len(text) // _SLOT):
             slot = text[number * _SLOT : (number + 1) * _SLOT]
-            noted = _object(slot[:_TRACE_AT])
-            if "id" not in noted:
+            noted = _note(slot[:_TRACE_AT])
+            if not noted:
                 self._free.append(number)
+                self.damaged = self.damaged or bool(slot[:_TRACE_AT].strip(b" \n\0"))
                 continue
             key = noted["id"]
             self._slots[key], notes[key] = number, noted
@@ -160,12 +165,14 @@ class RunFile:
             trace = _trace(slot[_TRACE_AT:])
             known = trace is not None and trace.run == noted.get("run", 0)
             traces[key] = trace if trace and known else Trace(noted.get("run", 0))
-        if {name: head.get(name) for name in _here()} != _here():  # of another boot: all is gone
-            self._slots.clear()
-            self._free.clear()
-            os.ftruncate(self._fd, 0)
-            return Past({}, {}, runs={key: noted.get("run", 0) for key, noted in notes.items()})
-        return Past(notes, traces, bool(head.get("begun")), int(head.get("code", 0)))
+        here = {name: head.get(name) for name in _here()} == _here()
+        if here and not self.damaged:
+            return Past(notes, traces, bool(head.get("begun")), int(head.get("code", 0)))
+        self._slots.clear()  # of another boot: all is gone; or nobody knows who is not noted
+        self._free.clear()
+        self._plans.clear()
+        os.ftruncate(self._fd, 0)
+        return Past({}, {}, runs={key: noted.get("run", 0) for key, noted in notes.items()})
 
 
 def _here() -> dict[str, str]:
@@ -179,6 +186,20 @@ def _object(line: bytes) -> dict[str, Any]:
     except ValueError:  # never written, or not by us
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _note(line: bytes) -> dict[str, Any]:
+    """Return what is noted of a replica; nothing if that is not what we write."""
+    noted = _object(line)
+    ours = {name: noted.pop(name, None) for name in ("id", "plan", "by")}
+    sound = (
+        isinstance(ours["id"], str)
+        and isinstance(ours["plan"], str)
+        and type(ours["by"]) is int
+        and _ID.fullmatch(ours["id"]) is not None
+        and memory.is_sound(noted)
+    )
+    return {**ours, **noted} if sound else {}
 
 
 def _trace(line: bytes) -> Trace | None:

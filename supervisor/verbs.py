@@ -121,7 +121,10 @@ class Verbs:
         if limit is not None and not is_time(limit):
             raise BadParams("bad-params", "cannot wait: timeout is a number of seconds")
         deadline = None if limit is None else self.desk.now() + limit
-        waiter = Waiter(self._ids(params), goal, reply, deadline)
+        ids = self._ids(params)
+        if not params.get("names"):  # whoever leaves for good becomes nothing any more
+            ids = tuple(key for key in ids if not self.desk.supervisor.services[key].removed)
+        waiter = Waiter(ids, goal, reply, deadline)
         if not self._settled(waiter):
             self.waiters.append(waiter)
             reply.on_close(lambda: self.waiters.remove(waiter) if waiter in self.waiters else None)

@@ -27,6 +27,8 @@ _NAMES = dict.fromkeys(AT_REST, _RESTING) | {
     State.RUNNING: (*_ALWAYS, "cause", "born", "born_at"),
     State.STOPPING: _STOPPING,
 }
+_NUMBERS = (int, float)
+_LAST = ((int, type(None)), (str,), _NUMBERS, _NUMBERS)  # the kinds of what makes an Ended
 _FRESH = Service("", ServiceSpec(name="", command=()))
 _DEFAULTS = {name: getattr(_FRESH, name) for name in (*_STOPPING, *_RESTING)}
 
@@ -63,7 +65,7 @@ def note(service: Service) -> dict[str, Any]:
         found["cause"] = service.cause.value
     last = service.last
     if last:
-        found["last"] = [last.code, "", round(last.at, 3), round(last.lived, 3)]
+        found["last"] = [last.code, "", round(last.at, 3), round(last.lived, 6)]
     if service.starts:
         found["starts"] = _gaps(service.starts, _room(service, found, "starts"))
     room = _room(service, found, "reason")  # repr is as long as JSON is, but for words
@@ -78,6 +80,34 @@ def note(service: Service) -> dict[str, Any]:
 def forgotten(run: int) -> dict[str, Any]:
     """Return the note on a replica that is forgotten: should it come again, it counts on."""
     return {"run": run, "removed": True}
+
+
+def is_sound(noted: Mapping[str, Any]) -> bool:
+    """Return whether this may be a note of ours: it comes from a file, and is mere data."""
+    others = {"state": "STOPPED", "starts": [], "reason": "", "last": [None, "", 0.0, 0.0]}
+    whole = {**_DEFAULTS, **others, **noted}
+    starts, last = whole["starts"], whole["last"]
+    return (
+        whole.keys() == {*_DEFAULTS, *others}
+        and all(_is_like(whole[name], default) for name, default in _DEFAULTS.items())
+        and whole["state"] in list(State)
+        and isinstance(starts, list)
+        and all(type(start) is int for start in starts)
+        and isinstance(whole["reason"], str)
+        and isinstance(last, list)
+        and [type(each) in kinds for each, kinds in zip(last, _LAST, strict=False)] == [True] * 4
+    )
+
+
+def _is_like(value: object, default: object) -> bool:
+    """Return whether a value is of the kind that its default is of."""
+    if isinstance(default, Cause):
+        return value in list(Cause)
+    if default is None:  # a deadline, an exit code
+        return value is None or type(value) in _NUMBERS
+    if isinstance(default, float):
+        return type(value) in _NUMBERS
+    return type(value) is type(default) and (type(value) is bool or str(value).isdecimal())
 
 
 def recall(service: Service, noted: Mapping[str, Any], now: float) -> list[Action]:

@@ -1,0 +1,537 @@
+"""From one keepd to the next: what each knew of its services goes on, and nobody is ever two."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+
+import pytest
+
+from supervisor.control.client import NoDaemon, Refused
+from supervisor.core.spec import ServiceSpec
+from supervisor.core.states import Ended, Service, State
+from supervisor.ipc.prctl import PR_SET_CHILD_SUBREAPER, prctl
+from supervisor.runfiles import RunFile
+from tests.daemon.harness import (
+    WITHOUT_GROUPS,
+    alive,
+    children,
+    ends,
+    kill,
+    program,
+    read,
+    tagged,
+    until,
+)
+
+SLOT, TRACE_AT = 1024, 928  # of the run file, as supervisor/runfiles.py has it
+
+
+def helpers(pid):
+    """Return all of keepd's own processes, from the anchor down."""
+    found = [pid] if read(pid, "cmdline").startswith("keepd: ") and alive(pid) else []
+    return [*found, *(each for child in children(pid) if found for each in helpers(child))]
+
+
+def gone(pids):
+    until(lambda: not any(map(alive, pids)))
+
+
+def status(one):
+    try:
+        return one.status()
+    except (NoDaemon, Refused):
+        return None
+
+
+def new_master(one, master):
+    """Wait until another master answers."""
+    until(lambda: (found := status(one)) and found["daemon"]["master_pid"] != master)
+
+
+def lose_master(one):
+    """Kill the master; return when the next one answers."""
+    master = one.status()["daemon"]["master_pid"]
+    kill(master)
+    new_master(one, master)
+
+
+def lose_all(one):
+    """Kill every process of keepd, and no other."""
+    found = helpers(one.status()["daemon"]["pid"])
+    kill(*found)
+    gone(found)
+
+
+def lose_and_find(one):
+    lose_all(one)
+    up(one)
+
+
+def lose_anchor(one):
+    """Kill the anchor; return when the master has taken its place."""
+    daemon = one.status()["daemon"]
+    kill(daemon["pid"])
+    until(lambda: (found := status(one)) and found["daemon"]["pid"] == daemon["master_pid"])
+
+
+def run_up(one, *words):
+    """Start it in the background; return how that went."""
+    return subprocess.run(
+        [*one.under, *one.command("up", "-d", *words)],
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+        cwd=one.root,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def up(one):
+    """Start it in the background, and see all become ready."""
+    done = run_up(one)
+    assert done.returncode == 0, done.stderr
+
+
+LOSSES = {"master": lose_master, "anchor": lose_anchor, "everything": lose_and_find}
+
+
+@pytest.fixture
+def detached(either):
+    """A maker of keepds in the background."""
+
+    def make(config):
+        one = either(config)
+
+        up(one)
+        return one
+
+    return make
+
+
+@contextlib.contextmanager
+def orphaned(one):
+    """Let nobody be master for a while: the anchor is stopped, and cannot start another."""
+    daemon = one.status()["daemon"]
+    kill(daemon["pid"], number=signal.SIGSTOP)
+    until(lambda: read(daemon["pid"], "stat").rpartition(")")[2].split()[0] == "T")
+    kill(daemon["master_pid"])
+    until(lambda: not alive(daemon["master_pid"]))
+    try:
+        yield
+    finally:
+        kill(daemon["pid"], number=signal.SIGCONT)
+    new_master(one, daemon["master_pid"])
+
+
+KEPT = ("id", "state", "wanted", "ready", "pid", "run", "restarts", "waiting_for")
+LIVES = f"""
+    defaults: {{backoff: {{jitter: 0}}}}
+    services:
+      web: {{command: {program("alone")}, ready: {{notify: true}}, backoff: {{first: 10ms}}}}
+      prepared: {{command: [sleep, "1000"], umask: "022"}}
+      loops: {{command: "exit 3", shell: true, backoff: {{first: 1h, limit: 1h}}}}
+      broken: {{command: "exit 4", shell: true, restart: never}}
+      job: {{command: "echo done >> jobs", shell: true, restart: never}}
+      halted: {{command: [sleep, "1000"]}}
+      slow: {{command: {program("alone")}, ready: {{log: never said, timeout: 1h}}}}
+"""
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_all_that_was_known_of_each_replica_is_known_to_the_next(either, loss):
+    """State, run, restarts, readiness, pace, uptime, and how the last run ended."""
+    one = either(LIVES)
+    run_up(one, "--timeout", "1")
+    one.call("stop", {"names": ["halted"]})
+    one.becomes("web", "RUNNING", ready=True)
+    one.kill("web")
+    one.becomes("web", "RUNNING", ready=True, run=2)
+    states = {"loops": "BACKOFF", "broken": "FATAL", "job": "EXITED", "halted": "STOPPED"}
+    for key, state in {**states, "slow": "STARTING"}.items():
+        one.becomes(key, state)
+
+    def seen():
+        return {replica["id"]: replica for replica in one.replicas()}
+
+    before = seen()
+    if loss == "everything":
+        lose_all(one)
+        run_up(one, "--timeout", "1")
+    else:
+        LOSSES[loss](one)
+    until(lambda: seen()["web/0"]["state"] == "RUNNING")
+    after = seen()
+    for key, replica in before.items():
+        assert {name: after[key][name] for name in KEPT} == {name: replica[name] for name in KEPT}
+        ended, known = after[key]["last_exit"], replica["last_exit"]
+        assert bool(ended) == bool(known)
+        if known:
+            same = {"at": "", "text": known["text"].partition(" after ")[0]}
+            assert {**ended, **same} == {**known, **same}
+            assert ended["text"].startswith(same["text"])
+        if replica["uptime"] is not None:
+            assert after[key]["uptime"] >= replica["uptime"]
+    assert 0 < after["loops/0"]["next_start_in"] <= before["loops/0"]["next_start_in"]
+    assert (one.folder / "jobs").read_text() == "done\n"
+    assert not (one.folder / "two").exists()
+
+
+def test_how_a_service_ended_while_there_was_no_master_is_known_from_the_anchor(keepd):
+    one = keepd(
+        """
+        defaults: {backoff: {first: 10ms}}
+        services:
+          web: {command: "while [ ! -e go ]; do sleep 0.01; done; rm go; exit 7", shell: true}
+          job: {command: "sleep 1000; exit 1", shell: true, restart: never}
+          struck: {command: [sleep, "1000"]}
+        """
+    ).up()
+    web, job, struck = (one.pid(key) for key in ("web", "job", "struck"))
+    with orphaned(one):
+        (one.folder / "go").touch()
+        kill(job, number=signal.SIGUSR2)
+        kill(struck, number=signal.SIGKILL)
+        gone([web, job, struck])
+    assert one.becomes("web", "RUNNING", run=2)["last_exit"]["code"] == 7
+    assert one.becomes("struck", "RUNNING", run=2)["last_exit"]["signal"] == "SIGKILL"
+    assert one.becomes("job", "FATAL", run=1)["last_exit"]["signal"] == "SIGUSR2"
+    until(lambda: not [p for p in children(one.process.pid) if not alive(p)])
+
+
+@contextlib.contextmanager
+def reaping():
+    """Be who takes orphans."""
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
+    try:
+        yield
+    finally:
+        prctl(PR_SET_CHILD_SUBREAPER, 0)
+
+
+def reaped(pid):
+    """Reap it if it is dead and ours; tell whether it has gone for good."""
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+    return not os.path.exists(f"/proc/{pid}")
+
+
+def test_what_ended_while_nothing_of_keepd_was_left_ended_in_a_way_that_nobody_knows(detached):
+    """A service is started again; a job is not, since it may have done its work."""
+    one = detached(
+        """
+        defaults: {backoff: {first: 10ms}}
+        services:
+          web: {command: [sleep, "1000"]}
+          job: {command: "echo run >> jobs; sleep 1000", shell: true, restart: never}
+        """
+    )
+    web, job = one.pid("web"), one.pid("job")
+    until((one.folder / "jobs").exists)
+    with reaping():
+        lose_all(one)
+        kill(web, job)
+        until(lambda: reaped(web) and reaped(job))
+    run_up(one, "--timeout", "5")
+    replica = one.becomes("web", "RUNNING", run=2)
+    assert (replica["last_exit"]["code"], replica["last_exit"]["signal"]) == (None, None)
+    replica = one.becomes("job", "FATAL", run=1)
+    assert "its exit code is not known" in replica["last_exit"]["text"]
+    assert (one.folder / "jobs").read_text() == "run\n"
+
+
+def test_how_somebody_elses_child_ended_is_asked_of_the_kernel(detached):
+    """After a total loss services are no children of ours: whoever takes orphans reaps them."""
+    one = detached(
+        """
+        services:
+          web: {command: "trap 'exit 5' USR1; while :; do sleep 0.05; done", shell: true,
+                backoff: {first: 10ms}}
+        """
+    )
+    with reaping():
+        lose_and_find(one)
+        pid = one.kill("web", signal.SIGUSR1)
+        until(lambda: reaped(pid))
+    replica = one.becomes("web", "RUNNING", run=2)
+    known = tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 15)
+    assert replica["last_exit"]["code"] == (5 if known else None)
+
+
+TWO_LISTS = """
+    defaults: {{backoff: {{first: 10ms}}}}
+    services:
+      kept: {{command: {kept}}}
+      changed: {{command: {kept}, env: {{AGE: "{age}"}}}}
+      {other}: {{command: {kept}}}
+"""
+
+
+def test_a_list_that_was_edited_while_nothing_was_left_is_carried_out_as_a_reload_would(detached):
+    one = detached(TWO_LISTS.format(kept=program("alone"), age=1, other="removed"))
+    before = {replica["id"]: replica["pid"] for replica in one.replicas()}
+    lose_all(one)
+    one.write(TWO_LISTS.format(kept=program("alone"), age=2, other="added"))
+    up(one)
+    one.becomes("changed", "RUNNING", run=2)
+    one.becomes("added", "RUNNING", run=1)
+    assert one.pid("kept") == before["kept/0"]
+    assert "AGE=2" in read(one.pid("changed"), "environ")
+    gone([before["changed/0"], before["removed/0"]])
+    until(lambda: len(one.replicas()) == 3)
+    assert not (one.folder / "two").exists()
+
+
+def test_a_reload_that_was_cut_short_is_completed_by_the_next_master(either):
+    """The changed one is being stopped, the added one waits for it: and then keepd is killed."""
+    config = """
+        defaults: {{backoff: {{first: 10ms}}, stop: {{timeout: 1s}}}}
+        services:
+          deaf: {{command: {deaf}, env: {{AGE: "{age}"}}, ready: {{notify: true}}}}
+          {other}: {{command: {deaf}, ready: {{notify: true}}}}
+    """
+    one = either(config.format(deaf=program("alone", "deaf"), age=1, other="removed")).up()
+    before = [replica["pid"] for replica in one.replicas()]
+    one.write(config.format(deaf=program("alone", "deaf"), age=2, other="added"))
+    one.call("reload", {"yes": True})
+    assert all(map(alive, before))
+    for _ in range(3):
+        lose_master(one)
+    one.becomes("deaf", "RUNNING", run=2)
+    assert "AGE=2" in read(one.pid("deaf"), "environ")
+    one.becomes("added", "RUNNING", run=1)
+    until(lambda: len(one.replicas()) == 2)
+    gone(before)
+    assert not (one.folder / "two").exists()
+
+
+def stranger():
+    """Return a process that has nothing to do with keepd, and when it was started."""
+    process = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    return process, int(read(process.pid, "stat").rpartition(")")[2].split()[19])
+
+
+def rewrite(one, change):
+    """Put what `change` makes of the run file into its place."""
+    path = one.run_dir / "runs"
+    path.write_bytes(change(path.read_bytes()))
+
+
+def with_trace(text, key, trace):
+    """Return the run file with another process of a replica."""
+    at = text.index(b'{"id":"%s"' % key.encode()) + TRACE_AT
+    assert (at - TRACE_AT) % SLOT == 0
+    room = SLOT - TRACE_AT - 1
+    return text[:at] + trace.encode().ljust(room) + b"\n" + text[at + room + 1 :]
+
+
+@pytest.mark.parametrize("boot", ["another boot", "this boot"])
+def test_f33_f70_a_number_of_the_past_is_nobody(detached, boot):
+    """The machine crashed and came up again, or the pid was given to somebody else meanwhile."""
+    one = detached(f"services: {{web: {{command: {program('alone')}}}}}")
+    pid = one.pid("web")
+    other, start = stranger()
+    try:
+        lose_all(one)
+        kill(pid)
+        gone([pid])
+        if boot == "another boot":
+
+            def change(text):
+                text = with_trace(text, "web/0", f"1 {other.pid} {start} 0 -")
+                return re.sub(rb'"boot":"........', b'"boot":"00000000', text)
+        else:
+
+            def change(text):
+                return with_trace(text, "web/0", f"1 {other.pid} {start - 1} 0 -")
+
+        rewrite(one, change)
+        up(one)
+        replica = one.becomes("web", "RUNNING", run=2)
+        assert replica["restarts"] == (0 if boot == "another boot" else 1)
+        assert replica["pid"] != other.pid
+        one.call("stop", {"names": ["web"]})
+        one.becomes("web", "STOPPED")
+        assert one.run("down").returncode == 0
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+
+
+DAMAGE = {
+    "empty": lambda _: b"",
+    "cut in the middle": lambda text: text[: SLOT + 300],
+    "one slot is noise": lambda text: text[:SLOT] + b"\xff{[" * 341 + b"\n" + text[SLOT * 2 :],
+    "its processes are not noted": lambda text: re.sub(
+        rb"\n1 \d+ \d+ 0 -", b"\n1 0 0 0 -    ", text
+    ),
+    "a state that there is not": lambda text: text.replace(b'"RUNNING"', b'"DANCING"'),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_f69_s26_however_the_run_file_is_damaged_nobody_is_doubled(keepd, damage):
+    """Where it cannot vouch for all, what is known by its marks is ended, and begins anew."""
+    one = keepd(
+        f"""
+        defaults: {{backoff: {{first: 10ms}}}}
+        services:
+          web: {{command: {program("alone", "child")}, ready: {{notify: true}}}}
+          api: {{command: {program("alone")}, ready: {{notify: true}}}}
+        """,
+        under=WITHOUT_GROUPS,
+    )
+    up(one)
+    lose_all(one)
+    before = (one.run_dir / "runs").read_bytes()
+    rewrite(one, DAMAGE[damage])
+    assert (one.run_dir / "runs").read_bytes() != before
+    up(one)
+    until(lambda: len([p for p in tagged(one.run_dir) if "alone" in read(p, "cmdline")]) == 3)
+    assert not (one.folder / "two").exists(), (one.folder / "two").read_text()
+    assert one.run("down").returncode == 0
+    until(lambda: tagged(one.run_dir) == [])
+
+
+STRANGE = {
+    "no object": lambda text: text.replace(b'{"id"', b'["id"'),
+    "another name": lambda text: text.replace(b'"web/0"', b'"we//x"'),
+    "a name that leads elsewhere": lambda text: text.replace(b'"web/0"', b'"../.."'),
+    "a key that we do not write": lambda text: text.replace(b'"run"', b'"ran"'),
+    "a run that is no number": lambda text: text.replace(b'"run":3', b'"run":""'),
+    "a run below zero": lambda text: text.replace(b'"run":3', b'"run":-3'),
+    "a truth that is a number": lambda text: text.replace(b'"wanted":true', b'"wanted":1234'),
+    "a time in words": lambda text: text.replace(b'"since":7.5', b'"since":"7"'),
+    "an end of too few words": lambda text: text.replace(b'"last":[1,', b'"last":['),
+    "a plan that is none": lambda text: text.replace(b'"plan":"cafe"', b'"plan":["ca"]'),
+}
+
+
+@pytest.mark.parametrize("strange", STRANGE)
+def test_s26_a_note_that_is_not_as_we_write_them_vouches_for_nobody(tmp_path, strange):
+    """The file is input. A sound one beside it says only how far its runs were counted."""
+    file = RunFile(str(tmp_path))
+    file.plan = "cafe"
+    file.begun(True)
+    for name in ("web", "api"):
+        last = Ended(1, "oh", 5.0, 1.0)
+        file.note(
+            Service(
+                f"{name}/0",
+                ServiceSpec(name=name, command=("x",)),
+                state=State.RUNNING,
+                run=3,
+                wanted=True,
+                since=7.5,
+                last=last,
+            )
+        )
+    file.close()
+    read_again = RunFile(str(tmp_path))
+    assert read_again.past.notes.keys() == {"web/0", "api/0"}
+    assert not read_again.damaged
+    read_again.close()
+    path = tmp_path / "runs"
+    before = path.read_bytes()
+    at = SLOT * 2 if b"web/0" not in before[: SLOT * 2] else SLOT * 3
+    changed = before[: at - SLOT] + fitted(STRANGE[strange](before[at - SLOT : at])) + before[at:]
+    assert changed != before
+    path.write_bytes(changed)
+    strange_one = RunFile(str(tmp_path))
+    assert strange_one.damaged
+    assert (strange_one.past.notes, strange_one.past.runs) == ({}, {"api/0": 3})
+    strange_one.close()
+
+
+def fitted(slot):
+    """Return a slot that has its length again."""
+    note, process = slot.split(b"\n")[0].rstrip(), slot[TRACE_AT:]
+    return note.ljust(TRACE_AT - 1) + b"\n" + process.rjust(SLOT - TRACE_AT)[-(SLOT - TRACE_AT) :]
+
+
+def test_s26_words_that_grow_when_they_are_written_down_hurt_no_neighbour(keepd):
+    """Of what cannot be started the name is told: here one that takes twelve bytes a letter."""
+    face = "\U0001f600" * 60
+    one = keepd(f"""
+        defaults: {{backoff: {{first: 1h, limit: 1h}}}}
+        services:
+          first: {{command: [sleep, "1000"]}}
+          odd: {{command: ["{face}"], replicas: 3}}
+          last: {{command: [sleep, "1000"], replicas: 3}}
+    """).up("first", "last")
+    one.call("start")
+    for number in range(3):
+        one.becomes(f"odd/{number}", "BACKOFF")
+    before = {replica["id"]: (replica["pid"], replica["run"]) for replica in one.replicas()}
+    lose_master(one)
+    after = {replica["id"]: (replica["pid"], replica["run"]) for replica in one.replicas()}
+    assert after == before
+    assert len(tagged(one.run_dir)) == 4
+
+
+def test_f72_a_second_up_is_refused_while_the_anchor_is_dead_and_the_master_is_not_it_yet(detached):
+    one = detached(f"services: {{web: {{command: {program('alone')}}}}}")
+    daemon, web = one.status()["daemon"], one.pid("web")
+    kill(daemon["master_pid"], number=signal.SIGSTOP)
+    try:
+        kill(daemon["pid"])
+        ends(daemon["pid"])
+        done = run_up(one)
+        assert done.returncode == 1
+        assert "already running here" in done.stderr
+    finally:
+        kill(daemon["master_pid"], number=signal.SIGCONT)
+    until(lambda: (found := status(one)) and found["daemon"]["pid"] == daemon["master_pid"])
+    assert one.pid("web") == web
+
+
+def test_f72_of_ten_that_come_after_a_total_loss_exactly_one_adopts(detached):
+    one = detached(f"services: {{web: {{command: {program('alone')}, replicas: 3}}}}")
+    before = {replica["id"]: replica["pid"] for replica in one.replicas()}
+    lose_all(one)
+    command = [*one.under, *one.command("up", "-d")]
+    streams = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    ups = [subprocess.Popen(command, cwd=one.root, text=True, **streams) for _ in range(10)]
+    said = [(each.communicate(timeout=40), each.returncode) for each in ups]
+    assert sorted(code for _, code in said) == [0] + [1] * 9, said
+    assert sum("already running here" in err for (_, err), _ in said) == 9
+    assert {replica["id"]: replica["pid"] for replica in one.replicas()} == before
+    assert not (one.folder / "two").exists()
+
+
+def test_readiness_that_was_told_while_there_was_no_master_is_not_lost(keepd):
+    one = keepd(
+        f"""
+        services:
+          web: {{command: "while [ ! -e go ]; do sleep 0.01; done; exec $0 $@", shell: true}}
+          late: {{command: "while [ ! -e go ]; do sleep 0.01; done; exec {tell()}", shell: true,
+                 ready: {{notify: true, timeout: 1h}}}}
+        """.replace('exec $0 $@"', 'exec sleep 1000"')
+    ).up("web")
+    one.call("start")
+    pid = until(lambda: one.pid("late"))
+    with orphaned(one):
+        (one.folder / "go").touch()
+        until((one.folder / "told").exists)
+    replica = one.becomes("late", "RUNNING", ready=True)
+    assert (replica["pid"], replica["run"]) == (pid, 1)
+
+
+def tell():
+    """Return a shell's command that says READY=1 and leaves a file `told`."""
+    words = json.loads(program("beats", "ready"))
+    return f"sh -c 'touch told; exec {' '.join(words)}'"
+
+
+def test_s13_s17_what_is_written_down_is_for_us_alone_and_has_no_secret(detached):
+    one = detached("services: {web: {command: [sleep, '1000'], env: {KEY: hunter2}}}")
+    for name in ("runs", "applied.json"):
+        assert (one.run_dir / name).stat().st_mode & 0o777 == 0o600
+    assert b"hunter2" not in (one.run_dir / "runs").read_bytes()
+    lose_and_find(one)
+    assert "KEY=hunter2" in read(one.pid("web"), "environ")
+    assert (one.run_dir / "runs").stat().st_mode & 0o777 == 0o600
