@@ -49,8 +49,9 @@ def options(parser: ArgumentParser, _word: str) -> None:
     parser.add_argument(
         "--kind",
         action="append",
-        choices=[*faults.OURS, *faults.THEIRS],
-        help="only this kind of process; may be given again (default: all of keepd's)",
+        choices=[*faults.OURS, *faults.THEIRS, faults.EVERYTHING],
+        help="only this kind of process; may be given again (default: all of keepd's, and in a "
+        "--self-test all); child: of a replica; everything: all of keepd's at once",
     )
     parser.add_argument(
         "--replicas",
@@ -108,6 +109,9 @@ def _orders(options: Namespace, ids: frozenset[str], outcome: report.Outcome) ->
     for kind in options.kind or ():
         if kind in outcome.spared:
             raise Failure(USAGE, "bad-params", f"cannot hit the {kind}: {outcome.spared[kind]}")
+        if kind == faults.EVERYTHING:
+            text = "cannot kill everything: only in a --self-test would it be started again"
+            raise Failure(USAGE, "bad-params", text)
         if kind in faults.THEIRS and not ids:
             text = f"cannot hit a {kind}: --replicas NAME says of which service"
             raise Failure(USAGE, "bad-params", text)
@@ -142,7 +146,7 @@ def _announce(options: Namespace, orders: fire.Orders, outcome: report.Outcome, 
     if orders.names:
         lines.append(f"  of the services: {', '.join(sorted(orders.names))}")
     else:
-        lines.append("  no service is touched")
+        lines.append("  no service but its witnesses" if options.self_test else "  no service")
     for line in [*lines, f"  Ctrl-C ends it; --seed {orders.seed} makes the same choices", ""]:
         print(show.clean(line))
     sys.stdout.flush()
@@ -151,10 +155,10 @@ def _announce(options: Namespace, orders: fire.Orders, outcome: report.Outcome, 
 def _self_test(options: Namespace) -> int:
     from .main import main
 
-    if options.kind or options.replicas:
-        text = "cannot choose: --self-test hits everything of a keepd of its own"
+    if options.replicas:
+        text = "cannot hit --replicas in a --self-test: it has only witnesses of its own"
         raise Failure(USAGE, "bad-params", text)
-    kinds = (*faults.OURS, *faults.THEIRS, faults.EVERYTHING)
+    kinds = tuple(options.kind or [*faults.OURS, *faults.THEIRS, faults.EVERYTHING])
     outcome = report.Outcome(_seed(options))
     orders = _as_told(options, kinds, frozenset(), outcome.seed)
     _announce(options, orders, outcome, "a throw-away keepd")

@@ -123,6 +123,8 @@ def _verdict(outcome: Outcome) -> list[str]:
     found = broken(outcome)
     if not outcome.faults:
         return ["nobody was hit"]
+    if outcome.interrupted and not found:
+        return ["interrupted: what was seen until then broke no promise"]
     if not found:
         return ["every promise was kept"]
     more = [f"  and {len(found) - _SHOWN} more"] if len(found) > _SHOWN else []
