@@ -6,7 +6,7 @@ import random
 import signal
 import sys
 
-from supervisor.control.client import Client
+from supervisor.control.client import Client, NoDaemon
 from supervisor.drill import faults, fire, lines, report
 from supervisor.drill.scratch import Scratch
 from supervisor.drill.watch import Watch
@@ -87,7 +87,7 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 def _on_the_running(options: Namespace) -> int:
     run_dir = place.run_dir(options)
-    with Client.connect(f"{run_dir}/control.sock") as client:
+    with _connected(run_dir) as client:
         named = client.call("status", {"names": options.replicas}) if options.replicas else {}
         status = client.call("status", {})
     if "mode" not in status["daemon"]:
@@ -101,6 +101,14 @@ def _on_the_running(options: Namespace) -> int:
     drill = fire.Drill(orders, Watch(run_dir), outcome, status=status)
     drill.run()
     return _told(options, outcome)
+
+
+def _connected(run_dir: str) -> Client:
+    try:
+        return Client.connect(f"{run_dir}/control.sock")
+    except NoDaemon as error:
+        text = f"{error}; `keepd drill --self-test` needs none"
+        raise Failure(NO_DAEMON, "no-daemon", text) from None
 
 
 def _orders(options: Namespace, ids: frozenset[str], outcome: report.Outcome) -> fire.Orders:
@@ -169,7 +177,7 @@ def _self_test(options: Namespace) -> int:
         if not scratch.up():
             text = "cannot drill: the throw-away keepd does not start"
             raise Failure(FAILED, "failed", text, scratch.said())
-        watched = Watch(scratch.run_dir)
+        watched = Watch(scratch.run_dir, strict=True)
         status: dict[str, Any] = watched.ask() or {}
         if not status:
             raise Failure(NO_DAEMON, "no-daemon", "cannot drill: the throw-away keepd is gone")

@@ -99,8 +99,8 @@ def hold(victim: Victim) -> int | None:
 
 
 def kill(pidfd: int) -> bool:
-    """Send KILL; return whether it has died of it."""
-    return send_signal(pidfd, signal.SIGKILL) and wait(pidfd, _DEATH)
+    """Send KILL; return whether it has died of it, and not before."""
+    return not wait(pidfd, 0) and send_signal(pidfd, signal.SIGKILL) and wait(pidfd, _DEATH)
 
 
 class Stop:

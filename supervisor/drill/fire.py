@@ -136,15 +136,14 @@ class Drill:
         if fault.kind not in THEIRS:
             return not self._missing()
         mine = [one for one in faults.replicas(self.status) if one["id"] == fault.name]
-        return all(
-            one["state"] in watch.FINE or one["state"] in watch.DOWN for one in mine
-        ) and not (fault.kind == "replica" and self._unborn(fault))
+        return all(self._settled(fault, one) for one in mine)
 
-    def _unborn(self, fault: Fault) -> bool:
-        """Return whether the replica that was killed has neither a new run nor given up."""
-        life = self.watch.lives[fault.name]
-        mine = next(x for x in faults.replicas(self.status) if x["id"] == fault.name)
-        return fault.how == "kill" and life.hits > 0 and mine["state"] not in watch.DOWN
+    @staticmethod
+    def _settled(fault: Fault, one: dict[str, Any]) -> bool:
+        """Return whether a replica that was hit runs again, or stays down as its list has it."""
+        killed = fault.kind == "replica" and fault.how == "kill"
+        fresh = one["run"] > fault.run or not killed
+        return one["state"] in watch.DOWN or (one["state"] in watch.FINE and fresh)
 
     def _missing(self) -> list[str]:
         hit = {fault.name for fault in self.outcome.faults if fault.kind in THEIRS}
@@ -193,8 +192,6 @@ class Drill:
     def _hit(self, victim: Victim, pidfd: int) -> None:
         both = self.orders.how == "both"
         stops = self.dice.random() < _STOPS if both else self.orders.how == "stop"
-        if victim.kind in THEIRS:
-            self.watch.lives[victim.name].hits += 1
         now = time.monotonic()
         if stops:
             self.stop = faults.Stop(pidfd, self.orders.stopped)
@@ -202,7 +199,10 @@ class Drill:
             return  # it was gone before, or is deaf to KILL: not a fault of ours
         if victim.kind == "anchor":
             self.anchor_hit = now
-        self._noted(Fault(victim.kind, victim.name, "stop" if stops else "kill", now, now))
+        if victim.kind in THEIRS:
+            self.watch.hit(victim.name, for_certain=victim.kind == "replica" and not stops)
+        how = "stop" if stops else "kill"
+        self._noted(Fault(victim.kind, victim.name, how, now, now, run=victim.run))
 
     def _noted(self, fault: Fault) -> None:
         if fault.kind not in THEIRS:

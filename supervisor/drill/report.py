@@ -25,6 +25,7 @@ class Fault:
     at: float
     since: float  # recovery is counted from here: the blow, or the end of the stop
     back: float | None = None  # seconds; None: not yet
+    run: int = 0  # of a replica, when it was hit
 
 
 @record()

@@ -33,9 +33,9 @@ class Life:
     run: int
     fine: bool  # it ran, or had completed, when we began
     restless: bool  # it failed by itself shortly before: its restarts are not held against keepd
-    hits: int = 0  # of ours that no restart has followed yet
+    hits: int = 0  # of ours that no restart has followed yet, and one must
+    excused: int = 0  # the same, where one may follow: its child was hit, or it was stopped
     asked: int = 0  # restarts that our hits have caused
-    not_asked: int = 0
 
 
 @record()
@@ -43,6 +43,7 @@ class Watch:
     """The replicas, and what went wrong with them."""
 
     run_dir: str
+    strict: bool = False  # these services do not end because a child of theirs does
     lives: dict[str, Life] = field(default_factory=dict)
     why: list[str] = field(default_factory=list)  # a line for each restart that nobody asked for
     doubles: set[str] = field(default_factory=set)
@@ -65,6 +66,12 @@ class Watch:
             restless = one["state"] not in FINE or (one["restarts"] > 0 and young)
             self.lives[one["id"]] = Life(one["run"], one["state"] in FINE, restless)
 
+    def hit(self, key: str, *, for_certain: bool) -> None:
+        """Note that a restart follows, or may follow."""
+        life = self.lives[key]
+        life.hits += for_certain
+        life.excused += not (for_certain or self.strict)
+
     def hear(self, status: dict[str, Any]) -> None:
         """Count the restarts since the status before."""
         for one in faults.replicas(status):
@@ -74,10 +81,12 @@ class Watch:
                 continue
             more = max(0, one["run"] - life.run)
             life.run = max(life.run, one["run"])
-            ours = min(more, life.hits)
-            life.hits, life.asked = life.hits - ours, life.asked + ours
+            certain = min(more, life.hits)
+            ours = certain + min(more - certain, life.excused)
+            life.hits -= certain
+            life.excused -= ours - certain
+            life.asked += ours
             if more > ours:
-                life.not_asked += more - ours
                 self._complain(one, life)
 
     def _complain(self, one: dict[str, Any], life: Life) -> None:
