@@ -91,6 +91,13 @@ def end_logs(relay: LogRelay, runs: Iterable[tuple[str, int]], lives: Iterable[S
             relay.end(key, run)
 
 
+def obsolete(names: Iterable[str], relay: LogRelay, lives: Iterable[Service]) -> list[str]:
+    """Return what is kept for runs that are over: their master died before it could say so."""
+    live = {f"{service.id}.{service.run}" for service in lives}
+    unread = relay.fifos()
+    return [n for n in names if n not in unread and n.partition(" ")[2] not in live]
+
+
 def count_on(services: Mapping[str, Service], runs: Iterable[tuple[str, int]]) -> None:
     """Let no run have the number of one whose log may not be written to the end yet."""
     for key, run in runs:
