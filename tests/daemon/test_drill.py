@@ -125,43 +125,6 @@ def test_who_was_stopped_goes_on_whatever_ends_the_drill(keepd, drilling, tmp_pa
         assert "writer            0       1" in told
 
 
-def descriptors(one):
-    """Return how many descriptors anchor and master have, and how many locks lie about."""
-    daemon = one.status()["daemon"]
-    pids = (daemon["pid"], daemon["master_pid"])
-    return [len(os.listdir(f"/proc/{p}/fd")) for p in pids], os.listdir(one.run_dir / "births")
-
-
-def test_what_was_kept_for_runs_that_are_over_is_let_go_by_the_next_master(keepd):
-    """A master that dies with its services cannot say that what it had kept is needed no more."""
-    one = keepd("""
-        defaults: {backoff: {first: 1ms, factor: 1, limit: 1ms}}
-        services: {web: {command: [sleep, '1000'], replicas: 8}}
-        """).up()
-
-    def killed(numbers):
-        before = {replica["id"]: replica for replica in one.replicas()}
-        master = one.status()["daemon"]["master_pid"]
-        kill(*(before[f"web/{number}"]["pid"] for number in numbers), master)
-        until(lambda: one.answers() and one.status()["daemon"]["master_pid"] != master)
-        for number in numbers:
-            run = before[f"web/{number}"]["run"]
-            one.becomes(f"web/{number}", "RUNNING", run=run + 1)
-        until(lambda: len(descriptors(one)[1]) == 1)
-
-    killed([0])
-    (anchor, master), _ = descriptors(one)
-    for _ in range(4):
-        killed(range(8))
-    killed([0])
-
-    def as_before():
-        (anchors, masters), locks = descriptors(one)
-        return anchors <= anchor + 2 and masters <= master + 2 and len(locks) == 1
-
-    until(as_before)
-
-
 def judge(done):
     """Look at what a drill with witnesses has found."""
     seen = json.loads(done.stdout)
