@@ -174,6 +174,9 @@ class Master:
             count = f"{len(lives)} of {len(services)} replicas"
             self.say(f"a new master takes over {count} as they are")
         succession.end_logs(self.relay, runs, lives)
+        kept = (*anchored.kept, *anchored.fifos)
+        for name in succession.obsolete(kept, self.relay.fifos(), lives):
+            self.keeping.drop(name)
         succession.count_on(services, [*runs, *(past.runs or {}).items()])
         for service in lives:
             if service.state is State.RUNNING:

@@ -71,6 +71,7 @@ class Offspring:
         anchored = Anchored(
             *(its.fileno(), os.getpid(), self.nofile, stopping, self.foreign),
             *(self.beat, self.born, first, given),
+            fifos=tuple(self.kept.named("fifo")),
         )
         launch = self.launch
         self.beat.reset()

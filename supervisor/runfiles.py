@@ -75,6 +75,8 @@ class RunFile:
         path = f"{self._locks}/{self.number}"
         self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for number in list(self._others):  # those of whom nobody is on its way are let go
+            self.being_born(number)
 
     def being_born(self, number: int) -> bool:
         """Return whether a newborn of master `number` may be on its way to its exec still."""

@@ -36,6 +36,7 @@ class Anchored:
     born: float  # when the anchor was (monotonic seconds)
     first: bool  # nobody was master here before, since the launch
     kept: Mapping[str, int]  # what earlier masters had kept, by name
+    fifos: tuple[str, ...]  # the names of FIFOs that are kept as well
 
     def orphans(self) -> list[int]:
         """Return the children of the anchor that an earlier master has left behind."""
