@@ -21,7 +21,7 @@ from supervisor.launch import Launch
 from supervisor.logs import terminal
 from supervisor.offspring import Helper, Offspring
 from supervisor.records import field, record
-from supervisor.unix import kin, limits, notify, process, rights, signals
+from supervisor.unix import kin, limits, process, rights, signals
 
 PAUSE = 0.2  # seconds before a helper that crashes is started again, doubled up to some six
 HOPELESS = 3  # crashes of the master in a row, when none has ever come as far as its loop
@@ -86,6 +86,7 @@ def _turn(anchor: Anchor) -> None:
     if master.sock is not None:
         poll.register(master.sock, select.POLLIN)
     poll.poll(_pause(anchor))
+    anchor.children.kept.manager.flush()
     _hear(anchor)
     for number in anchor.wake.take():
         if number != signal.SIGCHLD:
@@ -109,6 +110,7 @@ def _pause(anchor: Anchor) -> float:
     """Return the milliseconds until the next look, should no signal tell of anything before."""
     dying = anchor.children.master.pid and anchor.children.master.sock is None
     due = [helper.due - time.monotonic() for helper in _missing(anchor)]
+    due.append(anchor.children.kept.manager.pause())
     return max(0.0, min([DYING if dying else SWEEP, *due])) * 1000 + 1
 
 
@@ -147,7 +149,7 @@ def _hear(anchor: Anchor) -> None:
                 _let_go(anchor, int(pid))
         else:
             anchor.stopping = anchor.stopping or text == "STOPPING=1"
-            notify.sd_notify(text)
+            anchor.children.kept.manager.tell(text.partition("=")[0], text)
 
 
 def _forward(anchor: Anchor, number: int) -> None:

@@ -27,6 +27,12 @@ class Launch:
     foreground: bool = True  # False: detached; nobody watches a terminal, a hang-up ends nothing
     colour: bool = False  # the terminal shows colours
     given_dir: str | None = None  # run_dir, where it was not the config that named it
+    managed: bool = False  # systemd has started us, and starts the next anchor should this one die
+
+    @property
+    def watched(self) -> bool:
+        """Return whether somebody watches at a terminal, who must not leave services behind."""
+        return self.foreground and not self.managed
 
 
 class Taken(Exception):  # noqa: N818 (it names what is the case)

@@ -56,7 +56,7 @@ from supervisor.records import record
 from supervisor.reloads import Asked, Reloads
 from supervisor.runfiles import RunFile
 from supervisor.runs import Place, Ties
-from supervisor.unix import process, rights, signals
+from supervisor.unix import notify, process, rights, signals
 from supervisor.unix.beat import Beat
 from supervisor.unix.poller import Poller
 from supervisor.verbs import Desk, Verbs, match
@@ -82,6 +82,7 @@ class Anchored:
     born: float  # when the anchor was (monotonic seconds)
     first: bool  # nobody was master here before, since the launch
     kept: Mapping[str, int]  # what earlier masters had kept, by name
+    names: frozenset[str]  # of all that is kept, also of what is not handed over
 
     def orphans(self) -> list[int]:
         """Return the children of the anchor that an earlier master has left behind."""
@@ -106,7 +107,8 @@ def run_master(launch: Launch, anchored: Anchored) -> int:
             master.stumbled(traceback.format_exc(limit=-3))
     if master.code == PROMOTED:
         raise Promoted(master.heirlooms())
-    master.close()
+    if master.code != process.CRASHED:  # else all stays as it is, for who takes it over
+        master.close()
     return master.code
 
 
@@ -143,7 +145,7 @@ class Master:
         before = succession.specs_of(past, self.plan, self.file.plan, launch.run_dir)
         self.supervisor = Supervisor(before, seed=os.getpid())
         self.notes = succession.Notes(self.file, self.supervisor.services)
-        self.managed = "NOTIFY_SOCKET" in os.environ  # by systemd
+        self.managed = launch.managed
         self._allow_for_stops()
         self.keeping = Keeping(self.poller, self.anchor)
         places = (launch.run_dir, launch.log_dir)
@@ -152,7 +154,7 @@ class Master:
         parent = Parent(anchored.orphans, self._let_go, anchored.kept)
         ties = Ties(
             *(self.file, self.keeping, Inherited(self.file, parent), anchored.kept),
-            stores="FDSTORE" in os.environ,
+            stores=notify.stores(),
         )
         self.processes = Processes(self.poller, self._report, self.relay, place, ties)
         services, order = self.supervisor.services, self.processes.order
@@ -165,7 +167,7 @@ class Master:
         self.processes.deaths.spared = self.reloads.pids
         self.interrupts = 0
         self.stumbled_at = 0.0
-        self.changed = False  # a state, since systemd was told of them
+        self.changed = True  # a state, since systemd was told of them
         self.told = ""
         self._start(anchored)
 
@@ -199,6 +201,7 @@ class Master:
                 self.say(line)
         self.handle(Recalled(past.notes))
         self.handle(PlanWanted(self.plan.services))
+        self.keeping.only(anchored.names)
         lives = [service for service in services.values() if not service.at_rest]
         if past.notes:
             self.say(
@@ -438,7 +441,7 @@ class Master:
 
     def _lose_anchor(self) -> None:
         """Stop what somebody watched; else leave it as it is, for an anchor that takes over."""
-        if self.launch.foreground and not self.managed:
+        if self.launch.watched:
             self.say("the anchor is gone: stopping everything")
             self.handle(ShutdownWanted(HURRIED))
         else:

@@ -85,6 +85,7 @@ def _prepared(options: Namespace) -> launch.Launch:
         foreground=not options.detach,
         colour=show.coloured(sys.stdout),
         given_dir=whole.run_dir if named else None,
+        managed=not options.detach and "NOTIFY_SOCKET" in os.environ,
     )
 
 
