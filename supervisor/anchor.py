@@ -58,13 +58,14 @@ def run(launch: Launch, given: Offspring | None = None) -> int:
         launch, limits.raise_nofile(), frozenset(process.children()), Kept()
     )
     anchor = Anchor(children, wake, launch.foreground and process.has_terminal())
+    anchor.stopping = launch.ends
     gc.collect()
     gc.freeze()  # what is forked from here on shares these pages for good
     gc.enable()
     if launch.foreground:
         children.fork_follower(terminal.marks(launch.log_dir))
     children.fork_writer()
-    children.fork_master(stopping=False, first=True)
+    children.fork_master(stopping=anchor.stopping, first=True)
     while anchor.code is None:
         _turn(anchor)
     _finish(anchor)
