@@ -20,14 +20,14 @@ from supervisor.kept import Kept
 from supervisor.launch import Launch
 from supervisor.logs import terminal
 from supervisor.offspring import Helper, Offspring
-from supervisor.records import field, record
+from supervisor.records import record
 from supervisor.unix import kin, limits, process, rights, signals
+from supervisor.wards import Wards, Watch
 
 PAUSE = 0.2  # seconds before a helper that crashes is started again, doubled up to some six
 HOPELESS = 3  # crashes of the master in a row, when none has ever come as far as its loop
 SWEEP = 10.0  # seconds between two looks at our children, whatever SIGCHLD has told
 DYING = 0.1  # the same, when the master has closed its socket
-HUNG = 20.0  # seconds without a turn of the master's loop
 PATIENCE = 5.0  # seconds that writer and follower have to finish when the master has left
 
 
@@ -37,14 +37,11 @@ class Anchor:
 
     children: Offspring
     wake: signals.SignalPipe
-    hangs_up: bool = False  # SIGHUP means that the terminal is gone, and with it who watched it
-    told: set[int] = field(default_factory=set)  # dead children that the master knows of
+    hangs_up: bool  # SIGHUP means that the terminal is gone, and with it who watched it
+    wards: Wards
+    watch: Watch
     stopping: bool = False
     code: int | None = None  # the master's, once it has left in order
-    been_up: bool = False  # a master has come as far as its loop
-    turned: float = 0.0  # the master's latest turn that we have seen
-    seen: float = 0.0  # when we saw it first
-    warned: bool = False  # it was too long ago at our last look already
 
 
 def run(launch: Launch, given: Offspring | None = None) -> int:
@@ -57,7 +54,8 @@ def run(launch: Launch, given: Offspring | None = None) -> int:
     children = given or Offspring(
         launch, limits.raise_nofile(), frozenset(process.children()), Kept()
     )
-    anchor = Anchor(children, wake, launch.foreground and process.has_terminal())
+    hangs_up = launch.foreground and process.has_terminal()
+    anchor = Anchor(children, wake, hangs_up, Wards(children), Watch(children))
     anchor.stopping = launch.ends
     gc.collect()
     gc.freeze()  # what is forked from here on shares these pages for good
@@ -93,8 +91,8 @@ def _turn(anchor: Anchor) -> None:
         if number != signal.SIGCHLD:
             _forward(anchor, number)
     _reap(anchor)
-    _tell_exits(anchor)
-    _look_at_beat(anchor)
+    anchor.wards.tell()
+    anchor.watch.look()
     if anchor.code is None:
         try:
             _revive(anchor)
@@ -124,9 +122,8 @@ def _revive(anchor: Anchor) -> None:
         if helper is children.writer:
             children.fork_writer()
         elif helper is children.master:
-            anchor.told.clear()
-            anchor.warned, anchor.seen = False, now
-            children.fork_master(stopping=anchor.stopping, first=not anchor.been_up)
+            anchor.wards.told.clear()
+            children.fork_master(stopping=anchor.stopping, first=not anchor.watch.been_up)
         else:
             children.fork_follower()
 
@@ -147,7 +144,7 @@ def _hear(anchor: Anchor) -> None:
             anchor.children.kept.drop(names)
         elif word == "reap":
             for pid in names:
-                _let_go(anchor, int(pid))
+                anchor.wards.let_go(int(pid))
         else:
             anchor.stopping = anchor.stopping or text == "STOPPING=1"
             anchor.children.kept.manager.tell(text.partition("=")[0], text)
@@ -172,55 +169,6 @@ def _reap(anchor: Anchor) -> None:
                 _bury(anchor, helper, os.waitstatus_to_exitcode(status))
 
 
-def _tell_exits(anchor: Anchor) -> None:
-    """Tell the master which others of our children have ended: services of an earlier master."""
-    ours, master = anchor.children.pids(), anchor.children.master
-    if _dead(os.P_ALL, 0) is None:
-        return
-    for pid in process.children():
-        if pid in ours or pid in anchor.told:
-            continue
-        end = _dead(os.P_PID, pid)
-        if end is None:
-            continue
-        if pid in anchor.children.foreign:
-            os.waitpid(pid, os.WNOHANG)
-        elif master.sock is not None and rights.send(master.sock, f"exit {pid} {end}"):
-            anchor.told.add(pid)
-
-
-def _dead(kind: int, number: int) -> int | None:
-    """Return how a child has ended, which stays a zombie; None: it lives, or there is none."""
-    try:
-        info = os.waitid(kind, number, os.WEXITED | os.WNOWAIT | os.WNOHANG)
-    except ChildProcessError:
-        return None
-    if info is None:
-        return None
-    return info.si_status if info.si_code == os.CLD_EXITED else -info.si_status
-
-
-def _let_go(anchor: Anchor, pid: int) -> None:
-    anchor.told.discard(pid)
-    if pid not in anchor.children.pids():
-        try:
-            os.waitpid(pid, os.WNOHANG)
-        except ChildProcessError:  # not ours, or told twice
-            return
-
-
-def _look_at_beat(anchor: Anchor) -> None:
-    """Kill a master whose loop does not turn: the next one goes on where it hangs."""
-    now, turned = time.monotonic(), anchor.children.beat.latest()
-    anchor.been_up = anchor.been_up or turned > 0
-    if turned != anchor.turned:
-        anchor.turned, anchor.seen, anchor.warned = turned, now, False
-    elif anchor.children.master.pid and now - anchor.seen > HUNG:
-        if anchor.warned:  # at two looks: it was not us who stood still
-            os.kill(anchor.children.master.pid, signal.SIGKILL)
-        anchor.warned, anchor.seen = not anchor.warned, now - HUNG + SWEEP / 2
-
-
 def _bury(anchor: Anchor, helper: Helper, code: int) -> None:
     now = time.monotonic()
     helper.pid = 0
@@ -231,7 +179,7 @@ def _bury(anchor: Anchor, helper: Helper, code: int) -> None:
         return
     if code >= 0 and code != process.CRASHED:
         anchor.code = code
-    elif helper.crashes >= HOPELESS and not anchor.been_up:
+    elif helper.crashes >= HOPELESS and not anchor.watch.been_up:
         anchor.code = 1  # it cannot even begin; why has been printed
     elif helper.crashes and anchor.stopping:
         anchor.code = 1

@@ -12,18 +12,14 @@ import contextlib
 import gc
 import os
 import select
-import signal
-import socket
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Mapping
-from typing import Any
 
 from supervisor import __version__, hooks, succession
 from supervisor.config import plan as plans
 from supervisor.control.server import Server
-from supervisor.core import snapshot, words
+from supervisor.core import words
 from supervisor.core.events import (
     Changed,
     Do,
@@ -46,18 +42,18 @@ from supervisor.core.events import (
 )
 from supervisor.core.service import State
 from supervisor.core.supervisor import Supervisor
+from supervisor.described import Described
 from supervisor.inherited import Inherited, Parent
 from supervisor.kept import Keeping
 from supervisor.launch import Launch
 from supervisor.logs.relay import LogRelay
 from supervisor.processes import Processes, sweep_leftovers
 from supervisor.readiness import Readiness
-from supervisor.records import record
-from supervisor.reloads import Asked, Reloads
+from supervisor.reloads import Reloads
 from supervisor.runfiles import RunFile
 from supervisor.runs import Place, Ties
-from supervisor.unix import notify, process, rights, signals
-from supervisor.unix.beat import Beat
+from supervisor.superiors import Anchored, Promoted, Superiors
+from supervisor.unix import notify, process
 from supervisor.unix.poller import Poller
 from supervisor.verbs import Desk, Verbs, match
 
@@ -65,28 +61,6 @@ DRAIN = 10.0  # seconds that the log writer has for the last words, on a full di
 SWEEP = 5.0  # seconds between two is_alive sweeps
 RETRY = 1.0  # the same, while something could not be done for want of descriptors, say
 STUMBLE = 0.1  # seconds; a bug that strikes every turn must not take the machine
-PROMOTED = 0x100  # no exit code: we are to be the anchor from now on
-HURRIED = 1.0  # seconds that a second Ctrl-C leaves to everyone
-
-
-@record(frozen=True)
-class Anchored:
-    """What the anchor hands to a master."""
-
-    fd: int  # a SOCK_SEQPACKET to the anchor; its end is the anchor's end
-    pid: int
-    nofile: int  # the soft descriptor limit that services get
-    stopping: bool  # the one before was told to stop: go on with that
-    known: frozenset[int]  # children of the anchor that no master has left behind
-    beat: Beat  # where our loop shows that it turns
-    born: float  # when the anchor was (monotonic seconds)
-    first: bool  # nobody was master here before, since the launch
-    kept: Mapping[str, int]  # what earlier masters had kept, by name
-    names: frozenset[str]  # of all that is kept, also of what is not handed over
-
-    def orphans(self) -> list[int]:
-        """Return the children of the anchor that an earlier master has left behind."""
-        return [p for p in process.children(self.pid) if p not in self.known and p != os.getpid()]
 
 
 def run_master(launch: Launch, anchored: Anchored) -> int:
@@ -105,19 +79,11 @@ def run_master(launch: Launch, anchored: Anchored) -> int:
             master.turn()
         except Exception:  # noqa: BLE001 - the one net of this loop: a bug must not end all services
             master.stumbled(traceback.format_exc(limit=-3))
-    if master.code == PROMOTED:
+    if master.superiors.promoted:
         raise Promoted(master.heirlooms())
     if master.code != process.CRASHED:  # else all stays as it is, for who takes it over
         master.close()
     return master.code
-
-
-class Promoted(Exception):  # noqa: N818 (it names what is the case)
-    """The anchor is gone, and we are to be it; `kept` is what it has kept."""
-
-    def __init__(self, kept: dict[str, int]) -> None:
-        super().__init__(kept)
-        self.kept = kept
 
 
 class Master:
@@ -135,23 +101,17 @@ class Master:
         self.swept = self.now()
         self.in_need = False
         self.poller = Poller()
-        self.signals = signals.SignalPipe()
-        self.signals.listens([signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD])
-        self.poller.watch(self.signals.fileno(), self._hear_signals)
-        self.anchor = socket.socket(fileno=anchored.fd)
-        self.anchor.setblocking(False)
-        self.poller.watch(anchored.fd, self._hear_anchor)
+        self.superiors = Superiors(self.poller, anchored, self)
         past = self.file.past
         before = succession.specs_of(past, self.plan, self.file.plan, launch.run_dir)
         self.supervisor = Supervisor(before, seed=os.getpid())
         self.notes = succession.Notes(self.file, self.supervisor.services)
-        self.managed = launch.managed
         self._allow_for_stops()
-        self.keeping = Keeping(self.poller, self.anchor)
+        self.keeping = Keeping(self.poller, self.superiors.anchor)
         places = (launch.run_dir, launch.log_dir)
         self.relay = LogRelay(self.poller, places, self.say, self.keeping)
         place = Place(launch.run_dir, launch.project, launch.folder, anchored.nofile)
-        parent = Parent(anchored.orphans, self._let_go, anchored.kept)
+        parent = Parent(anchored.orphans, self.superiors.let_go, anchored.kept)
         ties = Ties(
             *(self.file, self.keeping, Inherited(self.file, parent), anchored.kept),
             stores=notify.stores(),
@@ -159,16 +119,14 @@ class Master:
         self.processes = Processes(self.poller, self._report, self.relay, place, ties)
         services, order = self.supervisor.services, self.processes.order
         self.readiness = Readiness(self.poller, self.relay, services, self._report, order)
+        self.described = Described(self, anchored)
         self.hooks = hooks.Hooks(
             self.readiness.probes,
-            hooks.Desk(services, self._described, self.processes.hook_order, self.say, self.now),
+            hooks.Desk(services, self.described.one, self.processes.hook_order, self.say, self.now),
         )
         self.reloads = Reloads(self.poller, self)
         self.processes.deaths.spared = self.reloads.pids
-        self.interrupts = 0
         self.stumbled_at = 0.0
-        self.changed = True  # a state, since systemd was told of them
-        self.told = ""
         self._start(anchored)
 
     def _start(self, anchored: Anchored) -> None:
@@ -178,7 +136,7 @@ class Master:
         desk = Desk(
             supervisor=self.supervisor,
             handle=self.handle,
-            status=self.status,
+            status=self.described.status,
             signal=self.processes.signal,
             reload=self.reloads.ask,
             config=self.plan.config,
@@ -190,7 +148,7 @@ class Master:
         path = f"{self.launch.run_dir}/control.sock"
         self.server = Server(self.poller, path, self.verbs.table(), self.say)
         self._begin(anchored)
-        self.notify("READY=1")
+        self.superiors.notify("READY=1")
 
     def _take_over(self, anchored: Anchored) -> None:
         """Go on where an earlier master has ended; whoever is left of others is ended."""
@@ -204,16 +162,10 @@ class Master:
         self.keeping.only(anchored.names)
         lives = [service for service in services.values() if not service.at_rest]
         if past.notes:
-            self.say(
-                f"a new master takes over {len(lives)} of {len(services)} replicas as they are"
-            )
-        live = {(service.id, service.run) for service in lives}
-        for key, run in runs:
-            if (key, run) not in live:  # nobody is left to write into them: the rest is to be read
-                self.relay.end(key, run)
-        for key, run in [*runs, *(past.runs or {}).items()]:
-            if key in services:
-                services[key].run = max(services[key].run, run)
+            count = f"{len(lives)} of {len(services)} replicas"
+            self.say(f"a new master takes over {count} as they are")
+        succession.end_logs(self.relay, runs, lives)
+        succession.count_on(services, [*runs, *(past.runs or {}).items()])
         for service in lives:
             if service.state is State.RUNNING:
                 self.readiness.changed(service.id, service.state)
@@ -231,6 +183,10 @@ class Master:
         self.notes.everyone(self.file.plan)
         with contextlib.suppress(OSError):  # then the next master begins with that again
             self.file.begun(True)
+
+    def notify(self, text: str) -> None:
+        """Tell it to systemd, if that is who has started us."""
+        self.superiors.notify(text)
 
     def stumbled(self, why: str) -> None:
         """Tell of a turn that went wrong; one that goes wrong again at once is slowed down."""
@@ -265,15 +221,16 @@ class Master:
         self.verbs.look()
         self.hooks.look()
         self.reloads.look()
-        if self.changed and self.managed:
-            self._notify_status()
+        self.superiors.look()
         if self.leaving is not None and now >= self.leaving[0]:
             self.code = self.leaving[1]
 
     def handle(self, event: Input, now: float | None = None) -> None:
         """Tell the core, and carry out what it answers."""
         if isinstance(event, ShutdownWanted):
-            self.notify("STOPPING=1")  # the anchor hears it too: no next master starts anything
+            self.superiors.notify(
+                "STOPPING=1"
+            )  # the anchor hears it too: no next master starts anything
             with contextlib.suppress(OSError):
                 self.file.begun(False)  # who is started after that begins anew
         outputs = self.supervisor.handle(event, self.now() if now is None else now)
@@ -288,39 +245,12 @@ class Master:
         for key, service in self.supervisor.services.items():
             self.relay.change(key, service.spec.log)
         self._allow_for_stops()
-        self.changed = True
+        self.superiors.changed = True
 
     def _allow_for_stops(self) -> None:
-        if not self.managed:  # nobody ends us after TimeoutStopSec
+        if not self.superiors.managed:  # nobody ends us after TimeoutStopSec
             limit = max(self.supervisor.shutdown_limit, self.supervisor.longest_stop())
             self.supervisor.shutdown_limit = limit
-
-    def status(self, ids: Iterable[str]) -> dict[str, Any]:
-        """Return the status object for the replicas."""
-        now = self.now()
-        daemon = {
-            "pid": self.anchor_pid,
-            "master_pid": os.getpid(),
-            "log_writer_pid": self.relay.writer_pid,
-            "uptime": round(now - self.born, 3),
-            "config": self.plan.config,
-            "version": __version__,
-            "unattributed": [p for p in self.processes.strangers() if p != self.readiness.pid],
-        }
-        return {"version": 1, "daemon": daemon, "services": self._services(ids)}
-
-    def _services(self, ids: Iterable[str]) -> dict[str, Any]:
-        facts = snapshot.Facts(self.processes.pid, self._word)
-        clocks = snapshot.Clocks(self.now(), time.time())
-        return snapshot.services(self.supervisor, ids, facts, clocks)
-
-    def _described(self, key: str) -> dict[str, Any]:
-        (service,) = self._services([key]).values()
-        replica: dict[str, Any] = service["replicas"][0]
-        return replica
-
-    def _word(self, key: str) -> str:
-        return self.readiness.note(key) or self.processes.words(key)
 
     def close(self) -> None:
         """Let go of everything, so that whoever waits for our end hears it."""
@@ -392,7 +322,7 @@ class Master:
             self.file.remove()
 
     def _tell(self, key: str, before: str, after: str) -> None:
-        self.changed = True
+        self.superiors.changed = True
         service = self.supervisor.services.get(key)
         if service is None:  # it is forgotten, which is told
             return
@@ -408,60 +338,6 @@ class Master:
     def say(self, text: str) -> None:
         """Tell it to keepd's own log."""
         self.relay.say(text)
-
-    def _hear_signals(self, _mask: int) -> None:
-        for number in self.signals.take():
-            match number:
-                case signal.SIGCHLD:
-                    self.processes.deaths.child_died()
-                case signal.SIGHUP:
-                    self.reloads.ask(Asked())
-                case _:
-                    self._interrupt()
-
-    def _interrupt(self) -> None:
-        """Stop in order; hurry at the second asking, kill at the third."""
-        self.interrupts += 1
-        patience = {1: None, 2: HURRIED}.get(self.interrupts, 0.0)
-        self.handle(ShutdownWanted(patience))
-
-    def _hear_anchor(self, _mask: int) -> None:
-        text, fds = rights.receive(self.anchor)
-        if text is None:
-            return
-        if not text:
-            self.poller.forget(self.anchor.fileno())
-            self._lose_anchor()
-            return
-        word, *numbers = text.split()
-        if word == "exit":
-            self.processes.deaths.exited(*map(int, numbers))
-        for fd in fds:  # the other end of a new log writer's socket
-            self.relay.attach(socket.socket(fileno=fd))
-
-    def _lose_anchor(self) -> None:
-        """Stop what somebody watched; else leave it as it is, for an anchor that takes over."""
-        if self.launch.watched:
-            self.say("the anchor is gone: stopping everything")
-            self.handle(ShutdownWanted(HURRIED))
-        else:
-            self.code = process.CRASHED if self.managed else PROMOTED
-
-    def _let_go(self, pid: int) -> None:
-        rights.send(self.anchor, f"reap\n{pid}")
-
-    def _notify_status(self) -> None:
-        services = self.supervisor.services.values()
-        wanted = [service for service in services if service.wanted]
-        ready = sum(service.state in {State.RUNNING, State.EXITED} for service in wanted)
-        self.changed, text = False, f"STATUS={ready} of {len(wanted)} ready"
-        if text != self.told:
-            self.told = text
-            self.notify(text)
-
-    def notify(self, text: str) -> None:
-        """Tell it to systemd, if that is who has started us."""
-        rights.send(self.anchor, text)  # only news for systemd: what is lost is told again
 
 
 def _rank(output: Output) -> int:

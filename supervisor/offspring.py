@@ -15,9 +15,10 @@ from collections.abc import Callable, Collection
 from supervisor.kept import Kept
 from supervisor.launch import Launch
 from supervisor.logs import terminal, writer
-from supervisor.master import Anchored, Promoted, run_master
+from supervisor.master import run_master
 from supervisor.rebirth import become_anchor
 from supervisor.records import field, record
+from supervisor.superiors import Anchored, Promoted
 from supervisor.unix import leftovers, process, rights
 from supervisor.unix.beat import Beat
 
@@ -65,11 +66,10 @@ class Offspring:
 
     def fork_master(self, *, stopping: bool, first: bool) -> None:
         """Fork a master, and let the writer know it."""
-        known = self.foreign | self.pids()
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         given = self.kept.named("notify", "pidfd")
         anchored = Anchored(
-            *(its.fileno(), os.getpid(), self.nofile, stopping, known),
+            *(its.fileno(), os.getpid(), self.nofile, stopping, self.foreign),
             *(self.beat, self.born, first, given, frozenset(self.kept.all())),
         )
         launch = self.launch
@@ -132,9 +132,9 @@ class Offspring:
                 rights.send(self.writer.sock, "master", writers.fileno())
                 rights.send(self.master.sock, f"writer {self.writer.pid}", masters.fileno())
 
-    @staticmethod
     def _fork(
-        helper: Helper, title: str, main: Callable[[], int], keep: Collection[int] = ()
+        self, helper: Helper, title: str, main: Callable[[], int], keep: Collection[int] = ()
     ) -> None:
         helper.due = time.monotonic() + PAUSE
         helper.pid = process.fork(title, main, keep)
+        self.beat.show(self.pids())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from supervisor.config import plan as plans
@@ -16,6 +16,7 @@ from supervisor.core.events import Spawn
 from supervisor.core.plan import Specs
 from supervisor.core.service import Service
 from supervisor.core.spec import ServiceSpec
+from supervisor.logs.relay import LogRelay
 from supervisor.records import replace
 from supervisor.runfiles import Past, RunFile
 
@@ -44,10 +45,16 @@ def specs_of(past: Past, plan: plans.Plan, plan_mark: str, run_dir: str) -> Spec
     for key, noted in past.notes.items():
         name, _, number = key.rpartition("/")
         by_service.setdefault(name, {})[int(number)] = noted
+    if not past.begun:  # nobody has wanted all of the others yet
+        for name, specs in plan.services.items():
+            known = by_service.setdefault(name, {})
+            known.update({number: {} for number in range(len(specs)) if number not in known})
     find = _finder(plan, plan_mark, run_dir)
     order = [*(n for n in plan.services if n in by_service), *by_service.keys() - plan.services]
     return {
-        name: [find(name, n, by_service[name].get(n)) for n in range(max(by_service[name]) + 1)]
+        name: [
+            find(name, n, by_service[name].get(n) or None) for n in range(max(by_service[name]) + 1)
+        ]
         for name in order
     }
 
@@ -63,7 +70,7 @@ def _finder(
         pass
 
     def find(name: str, number: int, noted: Mapping[str, Any] | None) -> ServiceSpec:
-        born_by = known.get(plan_mark if noted is None else noted.get("plan", ""))
+        born_by = known.get(plan_mark if not noted else noted.get("plan", ""))
         specs = born_by.services.get(name, ()) if born_by else ()
         if number < len(specs):
             return specs[number]
@@ -71,6 +78,21 @@ def _finder(
         return replace(like[0], command=_UNKNOWN, python=None)
 
     return find
+
+
+def end_logs(relay: LogRelay, runs: Iterable[tuple[str, int]], lives: Iterable[Service]) -> None:
+    """Let those FIFOs be read to their end into which nobody can write any more."""
+    live = {(service.id, service.run) for service in lives}
+    for key, run in runs:
+        if (key, run) not in live:
+            relay.end(key, run)
+
+
+def count_on(services: Mapping[str, Service], runs: Iterable[tuple[str, int]]) -> None:
+    """Let no run have the number of one whose log may not be written to the end yet."""
+    for key, run in runs:
+        if key in services:
+            services[key].run = max(services[key].run, run)
 
 
 class Notes:

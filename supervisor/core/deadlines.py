@@ -18,6 +18,10 @@ class Deadlines:
         self._services = services
         self._heap: list[tuple[float, str]] = []
 
+    def __len__(self) -> int:
+        """Return how many entries there are, outdated ones included."""
+        return len(self._heap)
+
     def note(self, service: Service) -> None:
         """Remember its deadline, if it has one."""
         if service.deadline is not None:

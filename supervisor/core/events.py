@@ -212,7 +212,11 @@ class PlanWanted:
 
 @record(frozen=True)
 class Recalled:
-    """What an earlier master has noted of each replica: a life goes on where that one left it."""
+    """What an earlier master has noted of each replica: a life goes on where that one left it.
+
+    Told once, to a supervisor that has heard nothing yet, of the specs that the runs were born
+    with. Nothing is started, and nobody let go in its turn, before PlanWanted or ShutdownWanted.
+    """
 
     notes: Mapping[str, Mapping[str, Any]]  # by id, as memory.py writes them
 
@@ -236,7 +240,7 @@ Input = Wanted | Recalled | Heard | TimePassed
 
 @record(frozen=True)
 class Noted:
-    """The replica is to be noted as it is now, before anything is carried out that follows."""
+    """The replica is to be noted as it is after this answer, before any of that is carried out."""
 
     id: str
 

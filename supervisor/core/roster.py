@@ -5,7 +5,9 @@ Those that another list has no more are kept until they are at rest. Nothing is 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import graphlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any
 
 from .graph import Graph
 from .plan import Specs, hand_over
@@ -13,6 +15,7 @@ from .service import Service, State
 from .spec import Condition
 
 Reached = tuple[bool, bool, bool]  # started, ready, completed: as `Condition` has them
+Note = Mapping[str, Any]
 Needs = dict[str, Mapping[str, Condition]]
 
 
@@ -60,7 +63,10 @@ class Roster:
         self.replicas.clear()
         self.replicas.update(keys)
         known = {n: {o: c for o, c in wanted.items() if o in needs} for n, wanted in needs.items()}
-        self.graph = Graph(known)
+        try:
+            self.graph = Graph(known)
+        except graphlib.CycleError:  # specs of several lists, of which none went round by itself
+            self.graph = Graph({name: {} for name in known})
         self._reached = {name: dict.fromkeys(Condition, 0) for name in needs}
         for service in self.services.values():
             self.count(service.spec.name, (False, False, False), reached(service))
@@ -74,6 +80,47 @@ class Roster:
             self.replicas[name] = left
         else:
             del self.replicas[name]
+
+    def known(self, notes: Mapping[str, Note]) -> Iterator[tuple[Service, Note]]:
+        """Yield who is noted, with the note; of those that are forgotten remember the last run."""
+        for key, noted in notes.items():
+            if key in self.services:
+                yield self.services[key], noted
+            else:
+                self._lasts[key] = noted.get("run", 0)
+
+    def starting(self, ids: Iterable[str]) -> Iterator[tuple[str, bool]]:
+        """Yield whom a start of `ids` is for, what is needed first, and whether it was named."""
+        known = (key for key in ids if key in self.services)
+        asked = dict.fromkeys(key for key in known if not self.services[key].removed)
+        names = dict.fromkeys(self.services[key].spec.name for key in asked)
+        needed = set(self.graph.closure(other for n in names for other in self.graph.needs[n]))
+        for name in self.graph.closure(names):
+            for key in self.replicas[name]:
+                if key in asked or (name in needed and self._is_down(self.services[key])):
+                    yield key, key in asked
+
+    def _is_down(self, service: Service) -> bool:
+        """Return whether it is to be started for the sake of those that depend on it."""
+        if service.removed:
+            return False
+        if service.state is State.EXITED:  # what is done is not done again, unless it had to stay
+            name, graph = service.spec.name, self.graph
+            stays = any(graph.needs[n][name] is Condition.READY for n in graph.dependents[name])
+            return stays and service.spec.ready is not None
+        return not service.wanted or service.state is State.FATAL
+
+    def hopeless(self) -> set[str]:
+        """Return the services that wait for what does not come unless somebody asks for it."""
+        found: set[str] = set()
+        for name in filter(self.is_planned, self.graph.order):  # what is needed first
+            for other, condition in self.graph.needs[name].items():
+                if not self.has_reached(other, condition) and any(
+                    stays_away(self.services[key], condition, vain=other in found)
+                    for key in self.replicas[other]
+                ):
+                    found.add(name)
+        return found
 
     def longest_stop(self) -> float:
         """Return how long the stop timeouts of a chain of dependents add up to, in seconds."""

@@ -123,7 +123,7 @@ def _deadline(service: Service, now: float) -> tuple[Action, ...]:
         case State.RUNNING:
             return _look_again(service, now)
         case State.STOPPING:
-            service.patient = False
+            service.patient, service.killed = False, True
             service.reason = service.reason or "did not end in time"
             service.deadline = now + KILL_AGAIN
             return (Kill(service.run),)
@@ -147,7 +147,7 @@ def _spawn(service: Service, now: float) -> tuple[Action, ...]:
     service.restarts += service.failures > 0
     service.run += 1
     service.starts = (*service.starts, now)[-limit.starts :] if limit else ()
-    service.due = service.born = service.exited = False
+    service.due = service.born = service.exited = service.killed = False
     service.code, service.reason, service.cause = None, "", Cause.ENDED
     _enter(service, State.STARTING, now, now + service.spec.start_timeout)
     return (Spawn(service.run),)
@@ -210,7 +210,7 @@ def _end(service: Service, cause: Cause, now: float) -> tuple[Action, ...]:
         return ()  # told already; the goal has changed, the way there has not
     _forgive(service, now)
     if cause is Cause.ENDED:  # whoever is left holds ports and files that the next run needs
-        service.patient = False
+        service.patient, service.killed = False, True
         _enter(service, State.STOPPING, now, now + KILL_AGAIN)
         return (Kill(service.run),)
     service.patient = True
@@ -222,7 +222,7 @@ def _hurry(service: Service, patience: float, now: float) -> tuple[Action, ...]:
     actions = _end(service, Cause.ASKED, now)
     service.patient = False
     if patience <= 0:
-        service.deadline = now + KILL_AGAIN
+        service.killed, service.deadline = True, now + KILL_AGAIN
         return (Kill(service.run),)
     service.deadline = min(service.deadline or now, now + patience)
     return actions

@@ -67,6 +67,7 @@ class Service:
     cause: Cause = Cause.ASKED
     pulse: health.Pulse = health.Pulse()  # what is known of its health, while it is RUNNING
     patient: bool = False  # its stop may be put off, at its own request
+    killed: bool = False  # there is nothing stronger that it could be sent
     exited: bool = False  # the leader has ended, what it left is being cleared away
     code: int | None = None
     reason: str = ""

@@ -10,7 +10,6 @@ a replica is about to start (level-triggered), never remembered as having been m
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from . import memory
 from .deadlines import Deadlines
@@ -41,10 +40,9 @@ from .events import (
     TimePassed,
 )
 from .graph import Graph
-from .plan import Act, Specs, steps
-from .roster import Reached, Roster, reached, stays_away
+from .plan import Act, Specs, Step, steps
+from .roster import Note, Reached, Roster, reached
 from .service import AT_REST, Service, State, decide
-from .spec import Condition
 from .words import how
 
 BUDGET = 50  # replicas in STARTING at a time
@@ -93,7 +91,8 @@ class Supervisor:
                 self._pass_time(now)
             case _:
                 self._command(event, now)
-        self._admit(now)
+        if not isinstance(event, Recalled):
+            self._admit(now)
         if self._over:
             self._forget()
         if self.shutdown and not self.busy:
@@ -132,15 +131,7 @@ class Supervisor:
 
     def hopeless(self) -> set[str]:
         """Return the services that wait for what does not come unless somebody asks for it."""
-        found: set[str] = set()
-        for name in filter(self._roster.is_planned, self.graph.order):  # what is needed first
-            for other, condition in self.graph.needs[name].items():
-                if not self._roster.has_reached(other, condition) and any(
-                    stays_away(self.services[key], condition, vain=other in found)
-                    for key in self.replicas[other]
-                ):
-                    found.add(name)
-        return found
+        return self._roster.hopeless()
 
     def _tell(self, key: str, event: Event, now: float) -> None:
         service = self.services[key]
@@ -168,20 +159,18 @@ class Supervisor:
         if (reaches := reached(service)) != was and self._roster.count(name, was, reaches):
             self._turn.update(self._blocked.pop(name, {}))
 
-    def _recall(self, notes: Mapping[str, Mapping[str, Any]], now: float) -> None:
-        """Go on where another master has ended; what is at rest now is as it left it."""
-        for key, noted in notes.items():
-            service = self.services[key]
+    def _recall(self, notes: Mapping[str, Note], now: float) -> None:
+        """Go on where another master has ended: what is wanted of it now is told next."""
+        for service, noted in self._roster.known(notes):
             before, was = service.state, reached(service)
             actions = memory.recall(service, noted, now)
-            self._out.extend([Do(key, action) for action in actions])
+            self._out.extend([Do(service.id, action) for action in actions])
             self._deadlines.note(service)
             self._count(service, before, was)
-            leaves = not service.wanted or service.state is State.STOPPING
-            if leaves and not service.at_rest:
-                self._departures.add(service.spec.name, key)
-        for name in self._departures.waiting():
-            self._let_go(name, now)
+            if not service.wanted and not service.at_rest:
+                self._departures.add(service.spec.name, service.id)
+            elif service.removed:
+                self._say_farewell(service)
 
     def _after(self, service: Service, now: float) -> None:
         """Draw the consequences of a new state for the others."""
@@ -212,27 +201,10 @@ class Supervisor:
 
     def _start(self, ids: Iterable[str], event: StartAsked | RestartAsked, now: float) -> None:
         """Tell `event` to the replicas, and start what they depend on, where it is down."""
-        known = (key for key in ids if key in self.services)
-        asked = dict.fromkeys(key for key in known if not self.services[key].removed)
-        names = dict.fromkeys(self.services[key].spec.name for key in asked)
-        needed = set(self.graph.closure(other for n in names for other in self.graph.needs[n]))
-        for name in self.graph.closure(names):
-            for key in self.replicas[name]:
-                service = self.services[key]
-                if key in asked or (name in needed and self._is_down(service)):
-                    if not service.next:  # else it leaves to be restarted
-                        self._release(service, now)
-                    self._tell(key, event if key in asked else StartAsked(), now)
-
-    def _is_down(self, service: Service) -> bool:
-        """Return whether it is to be started for the sake of those that depend on it."""
-        if service.removed:
-            return False
-        if service.state is State.EXITED:  # what is done is not done again, unless it had to stay
-            name, graph = service.spec.name, self.graph
-            stays = any(graph.needs[n][name] is Condition.READY for n in graph.dependents[name])
-            return stays and service.spec.ready is not None
-        return not service.wanted or service.state is State.FATAL
+        for key, named in self._roster.starting(ids):
+            if not self.services[key].next:  # else it leaves to be restarted
+                self._release(self.services[key], now)
+            self._tell(key, event if named else StartAsked(), now)
 
     def _stop(self, ids: Iterable[str], now: float) -> None:
         """Stop the replicas, each when those of them that depend on it have stopped."""
@@ -253,6 +225,20 @@ class Supervisor:
     def _switch(self, specs: Specs, now: float) -> None:
         """Have these services and no others, and touch only what that changes."""
         planned = steps(self.services, specs)
+        self._arrange(specs, planned)
+        for step in planned:
+            if step.act is Act.STOP:
+                self._tell(step.id, StopPlanned(), now)
+                if self.services[step.id].at_rest:
+                    self._say_farewell(self.services[step.id])
+            elif step.act is Act.START:
+                self._start_again(self.services[step.id], now)
+        for name in self._departures.waiting():
+            self._let_go(name, now)
+
+    def _arrange(self, specs: Specs, planned: Iterable[Step]) -> None:
+        """Know another list, and who is to leave by it."""
+        marks = {key: memory.mark(service) for key, service in self.services.items()}
         self._roster.arrange(specs, {step.id for step in planned})
         self._departures.rearrange(self.graph)
         for name in list(self._blocked):  # what they wait for may be another by now
@@ -263,15 +249,9 @@ class Supervisor:
                 service.failures, service.starts = 0, ()
             if step.act in {Act.STOP, Act.RESTART} and not service.at_rest:
                 self._departures.add(service.spec.name, step.id)
-        for step in planned:
-            if step.act is Act.STOP:
-                self._tell(step.id, StopPlanned(), now)
-                if self.services[step.id].at_rest:
-                    self._say_farewell(self.services[step.id])
-            elif step.act is Act.START:
-                self._start_again(self.services[step.id], now)
-        for name in self._departures.waiting():
-            self._let_go(name, now)
+        for key, service in self.services.items():
+            if marks.get(key) != memory.mark(service):
+                self._out.append(Noted(key))
 
     def _start_again(self, service: Service, now: float) -> None:
         if not service.next:  # else it leaves first, as what it was
@@ -283,6 +263,7 @@ class Supervisor:
         for key in self._over:
             self._turn.pop(key, None)
             self._roster.forget(key)
+        self._out = [o for o in self._out if not (isinstance(o, Noted) and o.id in self._over)]
         self._over.clear()
 
     def _say_farewell(self, service: Service) -> None:

@@ -1,14 +1,17 @@
-"""A sign of life without a wake-up: a moment that one process writes and another reads.
+"""What anchor and master tell each other without a wake-up, on a page of memory that both share.
 
-It is a page of memory that both share, forked as they are from one image.
+The master writes when its loop has turned, the anchor which processes are its helpers.
 """
 
 from __future__ import annotations
 
 import mmap
 import struct
+from collections.abc import Collection
 
 _MOMENT = struct.Struct("=d")
+_PIDS = struct.Struct("=8i")
+_PIDS_AT = 64
 
 
 class Beat:
@@ -29,3 +32,11 @@ class Beat:
         """Return the moment that was written last."""
         moment: float = _MOMENT.unpack_from(self._page)[0]
         return moment
+
+    def show(self, pids: Collection[int]) -> None:
+        """Write the pids of the anchor's helpers, eight at most."""
+        _PIDS.pack_into(self._page, _PIDS_AT, *(list(pids) + [0] * 8)[:8])
+
+    def helpers(self) -> set[int]:
+        """Return the pids of the anchor's helpers."""
+        return set(_PIDS.unpack_from(self._page, _PIDS_AT)) - {0}

@@ -7,6 +7,7 @@ from supervisor.core.events import (
     Gone,
     Heard,
     Leave,
+    Noted,
     Spawn,
     Spawned,
     StartWanted,
@@ -59,7 +60,7 @@ class Crew:
     def done(self, event):
         """Tell `event`, and return what is done, as (replica, action)."""
         outputs = self.supervisor.handle(event, self.now)
-        assert all(isinstance(output, Do | Changed) for output in outputs)
+        assert all(isinstance(output, Noted | Do | Changed) for output in outputs)
         return [(output.id, output.action) for output in outputs if isinstance(output, Do)]
 
     def waits(self, seconds, **expected):

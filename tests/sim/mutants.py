@@ -10,7 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
-from supervisor.core import departures, health, plan, roster, service, states, supervisor
+from supervisor.core import (
+    deadlines,
+    departures,
+    health,
+    memory,
+    plan,
+    roster,
+    service,
+    states,
+    supervisor,
+)
 
 from .schedule import Core
 
@@ -18,6 +28,8 @@ from .schedule import Core
 FILES = {
     "health": health,
     "states": states,
+    "memory": memory,
+    "deadlines": deadlines,
     "service": service,
     "plan": plan,
     "roster": roster,
@@ -55,7 +67,8 @@ def grown(sources):
         before = {f"supervisor.core.{n}": other for n, other in made.items()}
         with patched(before):
             exec(code, module.__dict__)
-    return Core(Supervisor=made["supervisor"].Supervisor, State=made["service"].State)
+    supervisor, state = made["supervisor"].Supervisor, made["service"].State
+    return Core(Supervisor=supervisor, State=state, note=made["memory"].note)
 
 
 @contextmanager
@@ -86,6 +99,14 @@ def pulse(name, *swaps):
 
 def lives(name, *swaps):
     return Mutant(name, "supervisor", swaps)
+
+
+def times(name, *swaps):
+    return Mutant(name, "deadlines", swaps)
+
+
+def notes(name, *swaps):
+    return Mutant(name, "memory", swaps)
 
 
 def leaves(name, *swaps):
@@ -211,8 +232,8 @@ MUTANTS = (
     lists("takes-a-pause-for-the-end", ("return vain or not service.wanted", "return True")),
     lists("waits-for-what-was-stopped", ("return vain or not service.wanted", "return vain")),
     lists("hopes-for-what-has-failed", ("return not reached(service)[", "return False and [")),
-    lives("starts-those-beside-it", ("(name in needed and self", "(self")),
-    lives("starts-without-what-it-needs", ("name in needed and self", "False and self")),
+    lists("starts-those-beside-it", ("(name in needed and self", "(self")),
+    lists("starts-without-what-it-needs", ("name in needed and self", "False and self")),
     lives(
         "forgets-who-waits",
         ("self._turn.update(self._blocked.pop(name, {}))", "self._blocked.pop(name, None)"),
@@ -240,12 +261,15 @@ MUTANTS = (
         ("if self._limit is not None:  # else", "if True:  # else"),
         ("min(self._limit, limit)", "min(self._limit or now, limit)"),
     ),
-    lives("drops-a-renewed-deadline", ("if isinstance(event, DeadlineReached):", "if False:")),
     lives(
+        "drops-a-renewed-deadline",
+        ("None if isinstance(event, DeadlineReached) else service.deadline", "service.deadline"),
+    ),
+    times(
         "hears-outdated-deadlines",
         (
-            "if self._waits(key, when):\n                return",
-            "if True:\n                return",
+            "if self._waits(key, when):\n                return when",
+            "if True:\n                return when",
         ),
     ),
     plans("reload-restarts-for-nothing", ("not all(change.live for change in changes)", "True")),
@@ -281,7 +305,62 @@ MUTANTS = (
     lives("reload-keeps-the-removed", ("self._tell(step.id, StopPlanned(), now)", "pass")),
     lives(
         "restart-is-lost-by-a-start",
-        ("if not service.next:  # else it leaves to be restarted", "if True:"),
+        ("if not self.services[key].next:  # else it leaves to be restarted", "if True:"),
     ),
     lives("reload-lets-nobody-go", ("for name in self._departures.waiting():", "for name in ():")),
+    notes("forgets-what-was-wanted", ('_ALWAYS = ("run", "wanted", ', '_ALWAYS = ("run", ')),
+    notes("forgets-its-run", ('_ALWAYS = ("run", "wanted", ', '_ALWAYS = ("wanted", ')),
+    notes("forgets-its-failures", ('"failures", "restarts", "since")', '"restarts", "since")')),
+    notes("forgets-its-removal", ('"wanted", "removed", ', '"wanted", ')),
+    notes("forgets-how-often-it-started", ("for at in accumulate(starts))", "for at in ())")),
+    notes(
+        "due-in-silence",
+        ("        service.due,\n", ""),
+        ("None if service.state is State.RUNNING else", "None if not service.patient else"),
+    ),
+    notes("born-in-silence", ("        service.born,\n", "")),
+    notes("fails-in-silence", ("        service.failures,\n", "")),
+    notes("kills-who-was-told", ("elif service.killed:", "elif True:")),
+    notes("adopts-nobody", ("    return [Adopt(service.run)]\n", "    return []\n")),
+    notes(
+        "starts-what-lives",
+        (
+            "service.cause = Cause(service.cause)",
+            "service.cause, service.state, service.due = Cause.ASKED, State.STOPPED, True",
+        ),
+    ),
+    lives("starts-before-it-knows-the-plan", ("if not isinstance(event, Recalled):", "if True:")),
+    lives(
+        "is-born-in-silence",
+        (
+            "if memory.mark(service) != marked:",
+            "if memory.mark(service) != marked and service.state is not State.STARTING:",
+        ),
+    ),
+    lives(
+        "notes-what-it-has-done",
+        (
+            "            self._out.append(Noted(key))\n        self._out",
+            "            pass\n        self._out",
+        ),
+        (
+            "if service.deadline != timed:",
+            "self._out.append(Noted(key))\n        if service.deadline != timed:",
+        ),
+    ),
+    lives(
+        "reload-in-silence", ("if marks.get(key) != memory.mark(service):", "if key not in marks:")
+    ),
+    lives(
+        "adds-in-silence",
+        ("if marks.get(key) != memory", "if marks.get(key, memory.mark(service)) != memory"),
+    ),
+    lives(
+        "forgets-who-was-to-leave",
+        (
+            "self._departures.add(service.spec.name, service.id)\n            elif",
+            "pass\n            elif",
+        ),
+    ),
+    lists("forgets-the-runs-of-the-forgotten", ('= noted.get("run", 0)', "= 0")),
 )

@@ -7,6 +7,7 @@ import random
 from dataclasses import dataclass
 from typing import Any
 
+from supervisor.core import memory as real_memory
 from supervisor.core import service as real_service
 from supervisor.core import supervisor as real_supervisor
 from supervisor.core.events import (
@@ -26,8 +27,10 @@ from supervisor.core.events import (
     TimePassed,
 )
 
+from .deaths import Deaths
 from .edits import List
-from .witness import Witness
+from .kept import Kept
+from .survivor import Survivor
 from .world import World
 
 EVENTS = 40  # at least so many are handled in every schedule
@@ -35,6 +38,7 @@ STEPS = 5_000  # a schedule that takes more goes round in circles
 AFTER_ALL = 100.0  # seconds for which the core is watched when it has left
 TIME_PASSED = TimePassed()
 
+DEADLY = (*[0.0] * 7, 0.01, 0.04, 0.15)  # how likely the master dies of a word that it hears
 BUDGETS = (1, 2, 3, 50)
 PAUSES = (0.0, 0.0, 0.02, 0.3, 1.0, 4.0, 15.0, 40.0)  # from one command to the next
 
@@ -45,12 +49,13 @@ class Core:
 
     Supervisor: Any = real_supervisor.Supervisor
     State: Any = real_service.State
+    note: Any = real_memory.note
 
 
 REAL = Core()
 
 
-class Schedule:
+class Schedule(Deaths):
     """A supervisor in a world, and what is done to both."""
 
     def __init__(self, seed, core=REAL, trace=None):
@@ -61,8 +66,14 @@ class Schedule:
         budget = rng.choice(BUDGETS)
         self.supervisor = core.Supervisor(specs, seed=seed, budget=budget)
         self.world = World(rng, self.step)
-        self.witness = Witness(core, self.world, self.supervisor)
-        self.deadline = None
+        self.witness = Survivor(core, self.world, self.supervisor)
+        self.deadline = self.foreseen = None
+        self.seed, self.away, self.cut_short = seed, False, False
+        self.deadly = rng.choice(DEADLY)
+        self.kept = Kept(core, specs, self.keys)
+        if self.deadly:
+            for key in self.keys:
+                self.kept.write(self.supervisor, key)
         self.steps = 0
         self.editing = rng.random() < 0.6
         self.commands = 6 + int(rng.random() * 20)
@@ -86,7 +97,7 @@ class Schedule:
         until = self.world.now + AFTER_ALL
         while self.world.now < until and self._advance():
             assert self.steps < STEPS, "goes round in circles"
-        while self.steps < EVENTS:
+        while self.steps < EVENTS and not self.away:
             self.step(self.nonsense())
         self.witness.ended()
 
@@ -100,31 +111,46 @@ class Schedule:
 
     def step(self, event):
         """Let the core hear `event`, carry out its answer, and see that all is well."""
+        if self.away:
+            return
+        foreseen, self.foreseen = self.foreseen or self.foresee(), None
         self.steps += 1
         world, supervisor, witness = self.world, self.supervisor, self.witness
         if type(event) is Heard:
             witness.told(event.id, event.report)
         outputs = supervisor.handle(event, world.now)
-        if self.trace:
-            self.trace(f"{world.now:10.3f} {event}" + "".join(f"\n{'':15}{o}" for o in outputs))
+        self.tell(event, outputs)
         if type(event) is PlanWanted:
             witness.rearranged()
         if outputs:
             witness.saw(outputs)
+        if self.deadly:
+            if not self.carry_out(event, outputs, foreseen):
+                return
+        else:
             for output in outputs:
-                if hasattr(output, "action"):
-                    spec = supervisor.services[output.id].spec
-                    world.perform(output.id, output.action, spec)
+                self.act(output)
         self.deadline = deadline = supervisor.next_deadline()
         witness.check(deadline)
         if event is TIME_PASSED:
             witness.heard_time(deadline, outputs)
 
+    def tell(self, event, outputs):
+        if self.trace:
+            told = f"{self.world.now:10.3f} {event}"
+            self.trace(told + "".join(f"\n{'':15}{o}" for o in outputs))
+
     def command(self, event):
+        if self.away:
+            self.world.at(0.5, self.command, event)
+            return
+        self.foreseen = self.foresee()
         kind = type(event)
         if kind is ShutdownWanted:
             self.witness.command(shutdown=True, patience=event.patience)
         elif kind is PlanWanted:
+            if not self.supervisor.shutdown:
+                self.kept.plan = event.specs
             self.witness.reload(event.specs)
         else:
             ids = frozenset(event.ids)
@@ -135,6 +161,9 @@ class Schedule:
 
     def reload(self):
         """Change the list, and reload it."""
+        if self.away:
+            self.world.at(0.5, self.reload)
+            return
         self.list.edit()
         specs = self.list.specs()
         if self.trace:
@@ -146,6 +175,9 @@ class Schedule:
         """Do something awkward, and come again; at last shut down."""
         chance, world = self.rng.random, self.world
         if self.witness.left is not None:
+            return
+        if self.away:
+            world.at(chance(), self.operate)
             return
         self.commands -= 1
         if self.editing and chance() < 0.25:

@@ -9,6 +9,7 @@ import heapq
 import itertools
 
 from supervisor.core.events import (
+    Adopt,
     Beat,
     BecameReady,
     CheckFailed,
@@ -37,6 +38,7 @@ class Run:
         "deaf",
         "deaf_others",
         "ill",
+        "is_ready",
         "key",
         "leader",
         "number",
@@ -68,7 +70,7 @@ class Run:
         self.said = False  # the last word is on its way
         self.told = False  # the last word has been delivered
         self.spawned_told_at = None
-        self.ready_told = False
+        self.is_ready = self.ready_told = False
 
 
 class World:
@@ -82,6 +84,7 @@ class World:
         self.queue = []
         self.count = itertools.count()
         self.runs = {}  # the latest Run by replica
+        self.master = 0  # how many there have been; news for one that is dead are lost
 
     def at(self, delay, happens, *what):
         heapq.heappush(self.queue, (self.now + delay, next(self.count), happens, what))
@@ -101,6 +104,8 @@ class World:
             assert key not in self.runs or not self.runs[key].alive, f"two of {key}"
             self.runs[key] = run = Run(key, action.run, spec)
             self._conceive(run)
+            return
+        if kind is Adopt:
             return
         run = self.runs.get(key)
         assert run is not None, f"{key}: {action} without a run"
@@ -149,6 +154,7 @@ class World:
 
     def _be_ready(self, run):
         if run.leader:
+            run.is_ready = True
             self.say(run, BecameReady(run.number))
 
     def _beat(self, run, hangs):
@@ -228,6 +234,37 @@ class World:
         else:
             self._end_if_empty(run)
 
+    def adopt(self, service, number):
+        """Look after a run for another master, and tell what that does not know."""
+        run = self.runs.get(service.id)
+        if run is None or run.number != number:  # noted, and never asked for
+            self.runs[service.id] = run = Run(service.id, number, service.spec)
+            run.unborn = run.alive = False
+        run.said = run.told = False
+        if not service.born:
+            run.spawned_told_at = None
+        run.ready_told = service.state == "RUNNING"
+        if run.unborn and self.chance() < 0.3:
+            self._end_birth(run)
+        elif not run.alive:
+            self._tell_the_end(run, service.born)
+        elif not run.unborn:
+            self._tell_what_is(run, service.born)
+
+    def _tell_the_end(self, run, born):
+        run.said = True
+        known = run.code if self.chance() < 0.5 else None
+        unborn = not born and self.chance() < 0.7
+        self.say(run, SpawnFailed(run.number, "cut") if unborn else Gone(run.number, known))
+
+    def _tell_what_is(self, run, born):
+        if not born:
+            self.say(run, Spawned(run.number))
+        if not run.leader:
+            self.say(run, Exited(run.number, run.code if self.chance() < 0.5 else None))
+        elif run.is_ready and not run.ready_told and self.chance() < 0.9:
+            self.say(run, BecameReady(run.number))
+
     def _last(self, run, report):
         if not run.said:
             run.said = True
@@ -235,15 +272,17 @@ class World:
 
     def say(self, run, report):
         """Put news into the post, which may be late, and may deliver it twice."""
-        luck = self.chance()
+        luck, to = self.chance(), self.master
         if luck < 0.8:
-            self.at(0, self.deliver, run, report)
+            self.at(0, self.deliver, to, run, report)
         else:
-            self.at((luck - 0.8) * (2 if luck < 0.95 else 20), self.deliver, run, report)
+            self.at((luck - 0.8) * (2 if luck < 0.95 else 20), self.deliver, to, run, report)
         if self.chance() < 0.06:
-            self.at(self.chance() * 5, self.deliver, run, report)
+            self.at(self.chance() * 5, self.deliver, to, run, report)
 
-    def deliver(self, run, report):
+    def deliver(self, to, run, report):
+        if to != self.master:
+            return
         kind = type(report)
         if kind is Spawned:
             if run.spawned_told_at is None:

@@ -66,10 +66,10 @@ class World:
         self.poller.watch(self.wake.fileno(), self._signalled)
         process.subreaper()
         place = Place(self.dir, "test", os.getcwd(), 512, groups=groups)
-        self.anchor, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        file = RunFile(self.dir)
+        self.anchor, self.its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        file = self.file = RunFile(self.dir)
         parent = Parent(list, lambda _pid: None, {})
-        ties = Ties(file, Keeping(self.poller, its), Inherited(file, parent), {})
+        ties = Ties(file, Keeping(self.poller, self.its), Inherited(file, parent), {})
         self.processes = Processes(self.poller, self._report, self.streams, place, ties)
 
     def _signalled(self, _mask):
@@ -184,6 +184,9 @@ class World:
         assert self.left() == []
         self.processes.kill_strangers()
         self.processes.close()
+        self.anchor.close()
+        self.its.close()
+        self.file.close()
         self.until(lambda: process.children() == [] or self.processes.deaths.child_died())
         self.poller.close()
         signal.set_wakeup_fd(-1)

@@ -1,0 +1,148 @@
+"""Who commands a master: the anchor that has forked it, signals, and systemd behind them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+from collections.abc import Mapping
+from typing import Protocol
+
+from supervisor.core.events import Input, ShutdownWanted
+from supervisor.core.service import State
+from supervisor.core.supervisor import Supervisor
+from supervisor.launch import Launch
+from supervisor.logs.relay import LogRelay
+from supervisor.processes import Processes
+from supervisor.records import record
+from supervisor.reloads import Asked, Reloads
+from supervisor.unix import process, rights, signals
+from supervisor.unix.beat import Beat
+from supervisor.unix.poller import Poller
+
+HURRIED = 1.0  # seconds that a second Ctrl-C leaves to everyone
+
+
+@record(frozen=True)
+class Anchored:
+    """What the anchor hands to a master."""
+
+    fd: int  # a SOCK_SEQPACKET to the anchor; its end is the anchor's end
+    pid: int
+    nofile: int  # the soft descriptor limit that services get
+    stopping: bool  # the one before was told to stop: go on with that
+    foreign: frozenset[int]  # children that whoever became the anchor by exec had already
+    beat: Beat  # where our loop shows that it turns, and the anchor its helpers
+    born: float  # when the anchor was (monotonic seconds)
+    first: bool  # nobody was master here before, since the launch
+    kept: Mapping[str, int]  # what earlier masters had kept, by name
+    names: frozenset[str]  # of all that is kept, also of what is not handed over
+
+    def orphans(self) -> list[int]:
+        """Return the children of the anchor that an earlier master has left behind."""
+        others = {os.getpid(), *self.foreign, *self.beat.helpers()}
+        return [pid for pid in process.children(self.pid) if pid not in others]
+
+
+class Promoted(Exception):  # noqa: N818 (it names what is the case)
+    """The anchor is gone, and we are to be it; `kept` is what it has kept."""
+
+    def __init__(self, kept: dict[str, int]) -> None:
+        super().__init__(kept)
+        self.kept = kept
+
+
+class Master(Protocol):
+    """Who hears what the superiors want."""
+
+    launch: Launch
+    code: int | None
+    supervisor: Supervisor
+    processes: Processes
+    reloads: Reloads
+    relay: LogRelay
+
+    def handle(self, event: Input) -> None:
+        """Tell the core."""
+
+    def say(self, text: str) -> None:
+        """Tell it to keepd's own log."""
+
+
+class Superiors:
+    """Signals, the anchor's words, and what is told to systemd by way of the anchor."""
+
+    def __init__(self, poller: Poller, anchored: Anchored, master: Master) -> None:
+        self._poller = poller
+        self._master = master
+        self.managed = master.launch.managed
+        self.promoted = False  # the anchor is gone, and we are to be it
+        self.changed = True  # a state, since systemd was told of them
+        self._told = ""
+        self._interrupts = 0
+        self._signals = signals.SignalPipe()
+        self._signals.listens([signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD])
+        poller.watch(self._signals.fileno(), self._hear_signals)
+        self.anchor = socket.socket(fileno=anchored.fd)
+        self.anchor.setblocking(False)
+        poller.watch(anchored.fd, self._hear_anchor)
+
+    def notify(self, text: str) -> None:
+        """Tell it to systemd, if that is who has started us."""
+        rights.send(self.anchor, text)  # only news for systemd: what is lost is told again
+
+    def let_go(self, pid: int) -> None:
+        """Let the anchor reap a child."""
+        rights.send(self.anchor, f"reap\n{pid}")
+
+    def look(self) -> None:
+        """Tell systemd how many are ready, if that has changed."""
+        if not (self.changed and self.managed):
+            return
+        services = self._master.supervisor.services.values()
+        wanted = [service for service in services if service.wanted]
+        ready = sum(service.state in {State.RUNNING, State.EXITED} for service in wanted)
+        self.changed, text = False, f"STATUS={ready} of {len(wanted)} ready"
+        if text != self._told:
+            self._told = text
+            self.notify(text)
+
+    def _hear_signals(self, _mask: int) -> None:
+        for number in self._signals.take():
+            match number:
+                case signal.SIGCHLD:
+                    self._master.processes.deaths.child_died()
+                case signal.SIGHUP:
+                    self._master.reloads.ask(Asked())
+                case _:
+                    self._interrupt()
+
+    def _interrupt(self) -> None:
+        """Stop in order; hurry at the second asking, kill at the third."""
+        self._interrupts += 1
+        patience = {1: None, 2: HURRIED}.get(self._interrupts, 0.0)
+        self._master.handle(ShutdownWanted(patience))
+
+    def _hear_anchor(self, _mask: int) -> None:
+        text, fds = rights.receive(self.anchor)
+        if text is None:
+            return
+        if not text:
+            self._poller.forget(self.anchor.fileno())
+            self._lose_anchor()
+            return
+        word, *numbers = text.split()
+        if word == "exit":
+            self._master.processes.deaths.exited(*map(int, numbers))
+        for fd in fds:  # the other end of a new log writer's socket
+            self._master.relay.attach(socket.socket(fileno=fd))
+
+    def _lose_anchor(self) -> None:
+        """Stop what somebody watched; else leave it as it is, for an anchor that takes over."""
+        if self.managed:  # systemd starts another
+            self._master.code = process.CRASHED
+        elif self._master.launch.watched:
+            self._master.say("the anchor is gone: stopping everything")
+            self._master.handle(ShutdownWanted(HURRIED))
+        else:
+            self._master.code, self.promoted = process.CRASHED, True
