@@ -29,7 +29,8 @@ _ABOUT = {
     "restart": "Stop services and start them again, and wait until they are ready.",
     "signal": "Send a signal to the main process of each service.",
     "wait": "Wait until services have reached a state. Exit code 1: they cannot reach it.",
-    "down": "Stop all services in order, then keepd itself, and wait until it is gone.",
+    "down": "Stop all services in order, then keepd itself, and wait until it is gone.\n"
+    "Where keepd was killed, what it has left is stopped.",
     "version": "Show the version of this command, and of the daemon if one runs.",
 }
 

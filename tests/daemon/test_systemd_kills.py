@@ -187,6 +187,24 @@ def test_a_stop_leaves_nothing_where_keepd_is_killed_in_the_middle_of_it(unit):
     each_line_once(unit)
 
 
+def test_what_a_stop_between_two_keepds_left_is_ended_by_down(unit):
+    try:
+        unit.write(f"{DROPPED_IN}/late.conf", "[Service]\nRestartSec=1h\n")
+        unit.sh("systemctl", "daemon-reload")
+        unit.sh("kill", "-9", unit.show("MainPID"))
+        unit.until("SubState", "auto-restart")
+        unit.sh("systemctl", "stop", "keepd")
+        assert len(unit.sleepers()) == 2  # systemd has asked nobody
+        assert unit.sh("keepd", "down") == "what a killed keepd has left is stopped\n"
+        assert unit.sleepers() == []
+        each_line_once(unit)
+        unit.sh("systemctl", "start", "keepd")
+        unit.until("StatusText", "4 of 4 ready")
+    finally:
+        unit.sh("rm", f"{DROPPED_IN}/late.conf")
+        unit.sh("systemctl", "daemon-reload")
+
+
 def test_a_restart_stops_everything_and_starts_it_anew(unit):
     before = lives(unit)
     unit.sh("systemctl", "restart", "keepd")
