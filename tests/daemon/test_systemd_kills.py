@@ -190,6 +190,20 @@ def test_a_stop_leaves_nothing_where_keepd_is_killed_in_the_middle_of_it(unit):
     each_line_once(unit)
 
 
+def test_a_stop_leaves_nothing_where_no_keepd_is_able_to_end_it(unit):
+    try:
+        unit.sh("touch", "/run/hold")
+        kill_all(unit)
+        unit.until("SubState", "start-pre")
+        assert len(unit.sleepers()) == 2
+        unit.sh("mv", "/etc/keepd/keepd.yaml", "/etc/keepd/hidden.yaml")
+        unit.sh("systemctl", "stop", "keepd")
+        assert unit.sleepers() == []
+        until(lambda: "keepd" not in unit.sh("ls", "/sys/fs/cgroup/system.slice", "/run"))
+    finally:
+        unit.sh("mv", "/etc/keepd/hidden.yaml", "/etc/keepd/keepd.yaml")
+
+
 def test_what_a_stop_between_two_keepds_left_is_ended_by_down(unit):
     try:
         unit.write(f"{DROPPED_IN}/late.conf", "[Service]\nRestartSec=1h\n")
