@@ -34,7 +34,8 @@ from supervisor.inherited import CUT_SHORT, DOUBT
 from supervisor.ipc import pidfd as pidfds
 from supervisor.ipc.pidfd import Exit
 from supervisor.records import replace
-from supervisor.runs import Book, Place, Run, Streams, Ties, tag
+from supervisor.runs import Book, Place, Run, Streams, tag
+from supervisor.ties import Ties
 from supervisor.unix import cgroup, kin, process
 from supervisor.unix.leftovers import sweep_leftovers as _sweep_leftovers
 from supervisor.unix.poller import Poller

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Protocol
 
 from supervisor.core.spec import Log, ServiceSpec
-from supervisor.inherited import Inherited
 from supervisor.ipc.pidfd import Exit
-from supervisor.kept import Keeping
 from supervisor.records import record
-from supervisor.runfiles import RunFile, Trace
+from supervisor.runfiles import Trace
 from supervisor.unix import kin, process
 from supervisor.unix.birth import Birth
 from supervisor.unix.cgroup import Group, Tree
@@ -95,14 +92,3 @@ class Book:
 def tag(place: Place, replica: str, run: int) -> str:
     """Return the KEEPD_RUN of a run: inherited by all that it starts."""
     return f"{place.run_dir}:{replica}:{run}"
-
-
-@record(frozen=True)
-class Ties:
-    """What connects us with the masters before and after us."""
-
-    file: RunFile
-    keeping: Keeping
-    inherited: Inherited
-    kept: Mapping[str, int]  # descriptors that an earlier one had kept, by name
-    stores: bool = False  # systemd keeps descriptors beyond our common end

@@ -46,7 +46,7 @@ class Stream:
         try:
             self._slot = book.slots.get(name) or self._claim()
         except BaseException:
-            self.close()
+            self._close_files()
             raise
         self._place = self._slot.settled
         self._drain = Drain(self._slot, folder, self._flight_name + "~")
@@ -140,8 +140,11 @@ class Stream:
 
     def close(self) -> None:
         """Close the descriptors and leave everything as it is, to be taken up again."""
-        self._files.close()
         self._drain.close()
+        self._close_files()
+
+    def _close_files(self) -> None:
+        self._files.close()
         if self._flight >= 0:
             os.close(self._flight)
             self._flight = -1

@@ -213,7 +213,7 @@ class Writer:
         self._ending.pop(lane.id, None)
         drops = bool(lane.runs) and lane.runs[0].rules.drop and lane.stream is not None
         if lane.id not in self._stuck:
-            why = error.strerror if isinstance(error, OSError) and error.strerror else repr(error)
+            why = error.strerror or str(error) if isinstance(error, OSError) else repr(error)
             what = "dropping what it prints and " if drops else ""
             told = f"cannot write the log of {lane.id}: {why}; {what}trying again every second"
             self._master.tell({"trouble": told})

@@ -16,7 +16,8 @@ from supervisor.kept import Keeping
 from supervisor.processes import Processes
 from supervisor.records import replace
 from supervisor.runfiles import RunFile
-from supervisor.runs import Place, Ties
+from supervisor.runs import Place
+from supervisor.ties import Ties
 from supervisor.unix import kin, process, signals
 from supervisor.unix.poller import Poller
 
