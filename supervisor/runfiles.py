@@ -110,7 +110,7 @@ class RunFile:
     def forget(self, key: str, run: int) -> None:
         """Remember of a replica that is removed nothing but the number of its latest run."""
         self._plans.pop(key, None)
-        self._write(key, {"id": key, "plan": "", **memory.forgotten(run)})
+        self._write(key, {"id": key, "plan": "", "by": self.number, **memory.forgotten(run)})
 
     def _write(self, key: str, noted: Mapping[str, Any]) -> None:
         text = json.dumps(noted, separators=(",", ":"))
