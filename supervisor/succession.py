@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import zlib
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from supervisor.config import plan as plans
@@ -89,12 +89,6 @@ def end_logs(relay: LogRelay, runs: Iterable[tuple[str, int]], lives: Iterable[S
     for key, run in runs:
         if (key, run) not in live:
             relay.end(key, run)
-
-
-def obsolete(names: Iterable[str], unread: Container[str], lives: Iterable[Service]) -> list[str]:
-    """Return what is kept for runs that are over: their master died before it could say so."""
-    live = {f"{service.id}.{service.run}" for service in lives}
-    return [n for n in names if n not in unread and n.partition(" ")[2] not in live]
 
 
 def count_on(services: Mapping[str, Service], runs: Iterable[tuple[str, int]]) -> None:

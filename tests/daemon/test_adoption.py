@@ -437,7 +437,7 @@ def test_s26_a_note_that_is_not_as_we_write_them_vouches_for_nobody(tmp_path, st
     read_again.close()
     path = tmp_path / "runs"
     before = path.read_bytes()
-    at = SLOT * 2 if b"web/0" not in before[: SLOT * 2] else SLOT * 3
+    at = SLOT * 2 if b"web/0" in before[: SLOT * 2] else SLOT * 3
     changed = before[: at - SLOT] + fitted(STRANGE[strange](before[at - SLOT : at])) + before[at:]
     assert changed != before
     path.write_bytes(changed)
