@@ -21,20 +21,17 @@ from supervisor.unix.birth import Birth, Stage
 from supervisor.unix.notify import NotifySocket
 from supervisor.unix.nursery import Nursery
 from supervisor.unix.poller import Poller
-from supervisor.unix.private import make_folders, make_passable
+from supervisor.unix.private import make_folders, make_passable, passable_beside
 from supervisor.unix.spawn import Newborn, spawn
 from supervisor.unix.words import CannotError
 
 _OURS = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "WATCHDOG_USEC")
-_NOT_PASSED_ON = frozenset({*_OURS, "WATCHDOG_PID", "FDSTORE", "MAINPID"})
+_NOT_PASSED_ON = frozenset({*_OURS, "KEEPD_RECORDS", "WATCHDOG_PID", "FDSTORE", "MAINPID"})
 
 
 def passable_folder(place: Place) -> str:
-    """Return the folder beside the runtime directory that others may pass.
-
-    The sign is one that stands in no name: nobody else's project or service has that path.
-    """
-    return f"{place.run_dir}+notify"
+    """Return the folder beside the runtime directory that others may pass."""
+    return passable_beside(place.run_dir)
 
 
 def notify_socket(run: Run, place: Place, kept: int | None = None) -> NotifySocket:
@@ -58,6 +55,8 @@ def environment(run: Run) -> dict[str, str]:
     env[kin.TAG] = run.marks.tag
     env["KEEPD_REPLICA"] = run.id.rpartition("/")[2]
     env["KEEPD_SERVICE"] = run.spec.name
+    if run.records:
+        env["KEEPD_RECORDS"] = run.records
     if run.ear is not None:
         env["NOTIFY_SOCKET"] = run.ear.path
         if run.spec.watchdog is not None:  # and WATCHDOG_PID, which only the newborn knows
@@ -112,7 +111,7 @@ def command_order(run: Run, place: Place, argv: tuple[str, ...]) -> dict[str, An
     It lives in the run's group and has its tag: so it can never outlive it.
     """
     spec = replace(run.spec, command=argv, shell=False, python=None)
-    return order(replace(run, spec=spec, ear=None), place)
+    return order(replace(run, spec=spec, ear=None, records=""), place)
 
 
 class Keeper(Protocol):

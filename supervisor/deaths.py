@@ -17,8 +17,9 @@ from supervisor.core.events import Exited, Gone, Report, SpawnFailed
 from supervisor.inherited import Bystanders
 from supervisor.ipc import pidfd as pidfds
 from supervisor.ipc.pidfd import Exit
-from supervisor.runs import Book, Run, Streams, Ties
+from supervisor.runs import Book, Run, Streams
 from supervisor.sweeps import Sweeper
+from supervisor.ties import Ties
 from supervisor.unix import signals
 from supervisor.unix.poller import Poller
 

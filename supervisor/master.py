@@ -47,15 +47,17 @@ from supervisor.inherited import Inherited, Parent
 from supervisor.kept import Keeping
 from supervisor.launch import Launch
 from supervisor.logs.relay import LogRelay
+from supervisor.params import match
 from supervisor.processes import Processes, sweep_leftovers
 from supervisor.readiness import Readiness
 from supervisor.reloads import Reloads
 from supervisor.runfiles import RunFile
-from supervisor.runs import Place, Ties
+from supervisor.runs import Place
 from supervisor.superiors import Anchored, Promoted, Superiors
+from supervisor.ties import Ties
 from supervisor.unix import process
 from supervisor.unix.poller import Poller
-from supervisor.verbs import Desk, Verbs, match
+from supervisor.verbs import Desk, Verbs
 
 DRAIN = 10.0  # seconds that the log writer has for the last words, on a full disk say
 SWEEP = 5.0  # seconds between two is_alive sweeps
@@ -95,6 +97,7 @@ class Master:
         self.file = RunFile(launch.run_dir)
         self.plan, self.file.plan = succession.read_plan(launch.run_dir)
         self.code: int | None = None
+        self.stopping = False  # all is to end, and that is told
         self.leaving: tuple[float, int] | None = None  # at the latest when, and with what code
         self.reports: collections.deque[tuple[str, Report]] = collections.deque()
         self.swept = self.now()
@@ -153,7 +156,7 @@ class Master:
         """Go on where an earlier master has ended; whoever is left of others is ended."""
         past, services = self.file.past, self.supervisor.services
         with contextlib.suppress(OSError):  # before anything is born: without it no note counts
-            self.file.begun(past.begun)
+            self.file.begun(past.begun, past.code)
         if self.file.damaged:
             self.say("the run file is damaged: what it cannot vouch for is ended, and begins anew")
         runs = self.relay.recover({key: s.spec.log for key, s in services.items()})
@@ -161,7 +164,11 @@ class Master:
             for line in sweep_leftovers(self.processes.place, anchored.orphans):
                 self.say(line)
         self.handle(Recalled(past.notes))
-        self.handle(PlanWanted(self.plan.services))
+        if anchored.stopping:
+            self.supervisor.exit_code = past.code
+            self.handle(ShutdownWanted())
+        else:
+            self.handle(PlanWanted(self.plan.services))
         lives = [service for service in services.values() if not service.at_rest]
         if past.notes:
             count = f"{len(lives)} of {len(services)} replicas"
@@ -178,11 +185,10 @@ class Master:
         if not past.notes:
             self.say(f"keepd {__version__} is up (pid {self.anchor_pid}, {self.plan.config})")
         if anchored.stopping:
-            self.handle(ShutdownWanted())
             return
         if not past.begun or (names and anchored.first):
             self.handle(StartWanted(match(self.supervisor.replicas, names)))
-        self.notes.everyone(self.file.plan)
+        self.notes.everyone()
         with contextlib.suppress(OSError):  # then the next master begins with that again
             self.file.begun(True)
 
@@ -229,21 +235,21 @@ class Master:
 
     def handle(self, event: Input, now: float | None = None) -> None:
         """Tell the core, and carry out what it answers."""
-        if isinstance(event, ShutdownWanted):
-            self.superiors.notify(
-                "STOPPING=1"
-            )  # the anchor hears it too: no next master starts anything
-            with contextlib.suppress(OSError):
-                self.file.begun(False)  # who is started after that begins anew
         outputs = self.supervisor.handle(event, self.now() if now is None else now)
+        if self.supervisor.shutdown and not self.stopping:
+            self.stopping = True
+            # The anchor hears it too: no next master starts anything.
+            self.superiors.notify("STOPPING=1")
+            with contextlib.suppress(OSError):
+                self.file.begun(False, self.supervisor.exit_code)  # what is started later is anew
         for output in sorted(outputs, key=_rank):  # who reads our words must not delay a birth
             self._carry_out(output)
 
     def switch(self, plan: plans.Plan) -> None:
         """Have this plan from now on, and touch only what it changes."""
-        self.plan = plan
+        self.plan, self.file.plan = plan, succession.plan_mark(self.launch.run_dir)
         self.handle(PlanWanted(plan.services))
-        self.notes.everyone(succession.plan_mark(self.launch.run_dir))
+        self.notes.everyone()
         for key, service in self.supervisor.services.items():
             self.relay.change(key, service.spec.log)
         self._allow_for_stops()

@@ -34,7 +34,8 @@ from supervisor.inherited import CUT_SHORT, DOUBT
 from supervisor.ipc import pidfd as pidfds
 from supervisor.ipc.pidfd import Exit
 from supervisor.records import replace
-from supervisor.runs import Book, Place, Run, Streams, Ties, tag
+from supervisor.runs import Book, Place, Run, Streams, tag
+from supervisor.ties import Ties
 from supervisor.unix import cgroup, kin, process
 from supervisor.unix.leftovers import sweep_leftovers as _sweep_leftovers
 from supervisor.unix.poller import Poller
@@ -168,12 +169,16 @@ class Processes:
             out = self._streams.open(id_, number, spec.log)
             at = os.fstat(out)
             output = (at.st_dev, at.st_ino) if stat.S_ISFIFO(at.st_mode) else None
+            uid = spec.identity.uid if spec.identity else None
+            records = self._streams.records(id_, number, uid) if spec.log.records else ""
             if output and spec.identity:  # it may open its /dev/stdout again by name
                 os.fchown(out, spec.identity.uid, -1)
         except OSError as error:
+            self._streams.end(id_, number)
             self._report(id_, SpawnFailed(number, f"output: {error.strerror or error}"))
             return
         run = self._run(id_, number, spec, output)
+        run.records = records
         try:
             self._births.bear(run, out)
         except (OSError, CannotError) as error:

@@ -17,6 +17,7 @@ import fcntl
 import json
 import os
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from supervisor.core import memory
@@ -49,6 +50,7 @@ class Past:
     notes: dict[str, dict[str, Any]]
     traces: dict[str, Trace]
     begun: bool = False  # what was to be started at first has been; False once all is to stop
+    code: int = 0  # what keepd is to end with, once all is to stop
     runs: dict[str, int] | None = None  # the latest run of each, where all else is of another boot
 
 
@@ -93,9 +95,8 @@ class RunFile:
         key = service.id
         if key not in self._plans or not (service.next or service.removed):
             self._plans[key] = self.plan
-        noted = {"id": key, "plan": self._plans[key], "by": self.number, **memory.note(service)}
-        text = json.dumps(noted, separators=(",", ":"))
-        os.pwrite(self._fd, text.ljust(_TRACE_AT - 1).encode("ascii") + b"\n", self._at(key))
+        marks = {"id": key, "plan": self._plans[key], "by": self.number}
+        self._write(key, {**marks, **memory.note(service)})
 
     def trace(self, key: str, trace: Trace) -> None:
         """Write down the process of a run, after the note of that run."""
@@ -104,17 +105,21 @@ class RunFile:
         room = _SLOT - _TRACE_AT - 1
         os.pwrite(self._fd, text.ljust(room).encode("ascii") + b"\n", self._at(key) + _TRACE_AT)
 
-    def forget(self, key: str) -> None:
-        """Let go of what is known of a replica that will not be seen again."""
-        number = self._slots.pop(key, None)
+    def forget(self, key: str, run: int) -> None:
+        """Remember of a replica that is removed nothing but the number of its latest run."""
         self._plans.pop(key, None)
-        if number is not None:
-            os.pwrite(self._fd, b" " * (_SLOT - 1) + b"\n", number * _SLOT)
-            self._free.append(number)
+        self._write(key, {"id": key, "plan": "", **memory.forgotten(run)})
 
-    def begun(self, begun: bool) -> None:
-        """Write down whether all that was wanted at first is in the notes, and still holds."""
-        head = {"version": VERSION, "begun": begun, "groups": self.groups, **_here()}
+    def _write(self, key: str, noted: Mapping[str, Any]) -> None:
+        text = json.dumps(noted, separators=(",", ":"))
+        os.pwrite(self._fd, text.ljust(_TRACE_AT - 1).encode("ascii") + b"\n", self._at(key))
+
+    def begun(self, begun: bool, code: int = 0) -> None:
+        """Write down whether all that was wanted at first is in the notes, and still holds.
+
+        `code` is what keepd is to end with.
+        """
+        head = {"version": VERSION, "begun": begun, "code": code, "groups": self.groups, **_here()}
         text = json.dumps(head, separators=(",", ":"))
         os.pwrite(self._fd, text.ljust(_SLOT - 1).encode("ascii") + b"\n", 0)
 
@@ -162,7 +167,7 @@ class RunFile:
             traces[key] = trace if trace and known else Trace(noted.get("run", 0))
         here = {name: head.get(name) for name in _here()} == _here()
         if here and not self.damaged:
-            return Past(notes, traces, bool(head.get("begun")))
+            return Past(notes, traces, bool(head.get("begun")), _code(head))
         self._slots.clear()  # of another boot: all is gone; or nobody knows who is not noted
         self._free.clear()
         self._plans.clear()
@@ -173,6 +178,11 @@ class RunFile:
 def _here() -> dict[str, str]:
     """Return what pids and times mean something in: this boot, and this namespace."""
     return {"boot": process.boot_id(), "pids": os.readlink("/proc/self/ns/pid")}
+
+
+def _code(head: Mapping[str, Any]) -> int:
+    code = head.get("code", 0)
+    return code if type(code) is int else 0
 
 
 def _object(line: bytes) -> dict[str, Any]:
@@ -186,7 +196,7 @@ def _object(line: bytes) -> dict[str, Any]:
 def _note(line: bytes) -> dict[str, Any]:
     """Return what is noted of a replica; nothing if that is not what we write."""
     noted = _object(line)
-    ours = {name: noted.pop(name, None) for name in ("id", "plan", "by")}
+    ours = {name: noted.pop(name, 0) for name in ("id", "plan", "by")}
     sound = (
         isinstance(ours["id"], str)
         and isinstance(ours["plan"], str)

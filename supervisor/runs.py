@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Protocol
 
 from supervisor.core.spec import Log, ServiceSpec
-from supervisor.inherited import Inherited
 from supervisor.ipc.pidfd import Exit
-from supervisor.kept import Keeping
 from supervisor.records import record
-from supervisor.runfiles import RunFile, Trace
+from supervisor.runfiles import Trace
 from supervisor.unix import kin, process
 from supervisor.unix.birth import Birth
 from supervisor.unix.cgroup import Group, Tree
@@ -34,6 +31,9 @@ class Streams(Protocol):
 
     def open(self, id: str, run: int, log: Log) -> int:  # noqa: A002 - the word of the house
         """Return a descriptor, O_RDWR and close-on-exec, to become stdout and stderr."""
+
+    def records(self, id: str, run: int, uid: int | None) -> str:  # noqa: A002
+        """Return the path of a FIFO for structured records, for us or the user with this uid."""
 
     def fifo(self, id: str, run: int) -> int | None:  # noqa: A002
         """Return the descriptor of the output of a run, where an earlier master has opened it."""
@@ -59,6 +59,7 @@ class Run:
     spawned: bool = False  # told
     ready: bool = False  # said by it; told when it is spawned
     status: str = ""  # its own words
+    records: str = ""  # path of the FIFO for its records, if it has one
     exit: Exit | None = None  # of the leader, which is kept as a zombie until all are gone
     inherited: bool = False  # an earlier master began it: it is no child of ours
     cold: bool = False  # nor of the anchor
@@ -95,14 +96,3 @@ class Book:
 def tag(place: Place, replica: str, run: int) -> str:
     """Return the KEEPD_RUN of a run: inherited by all that it starts."""
     return f"{place.run_dir}:{replica}:{run}"
-
-
-@record(frozen=True)
-class Ties:
-    """What connects us with the masters before and after us."""
-
-    file: RunFile
-    keeping: Keeping
-    inherited: Inherited
-    kept: Mapping[str, int]  # descriptors that an earlier one had kept, by name
-    stores: bool = False  # systemd keeps descriptors beyond our common end

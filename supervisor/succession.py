@@ -6,6 +6,7 @@ reload was cut short; the ordinary comparison of plans then replaces what is to 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import zlib
 from collections.abc import Callable, Iterable, Mapping
@@ -43,6 +44,8 @@ def specs_of(past: Past, plan: plans.Plan, plan_mark: str, run_dir: str) -> Spec
     """Return the specs that the noted replicas were born with; none for others."""
     by_service: dict[str, dict[int, Mapping[str, Any]]] = {}
     for key, noted in past.notes.items():
+        if "state" not in noted:  # it is forgotten
+            continue
         name, _, number = key.rpartition("/")
         by_service.setdefault(name, {})[int(number)] = noted
     if not past.begun:  # nobody has wanted all of the others yet
@@ -102,12 +105,14 @@ class Notes:
         self._file = file
         self._services = services
         self._failed: dict[str, str] = {}  # id: why
+        self._runs: dict[str, int] = {}  # the latest run of each
 
     def note(self, key: str) -> None:
         """Note a replica as it is."""
         service = self._services.get(key)
         if service is None:
             return
+        self._runs[key] = service.run
         try:
             self._file.note(service)
             self._failed.pop(key, None)
@@ -122,16 +127,16 @@ class Notes:
             return f"its birth cannot be noted: {self._failed[key]}"
         return ""
 
-    def everyone(self, plan_mark: str) -> None:
-        """Note all of them, by another plan."""
-        self._file.plan = plan_mark
+    def everyone(self) -> None:
+        """Note all of them: their specs may be of another plan."""
         for key in self._services:
             self.note(key)
 
     def forget(self, key: str) -> None:
         """Let go of a replica that will not be seen again."""
         self._failed.pop(key, None)
-        self._file.forget(key)
+        with contextlib.suppress(OSError):
+            self._file.forget(key, self._runs.pop(key, 0))
 
 
 def plan_mark(run_dir: str) -> str:

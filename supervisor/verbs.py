@@ -5,7 +5,6 @@ Nothing here decides: words become wishes for the core, and answers are read fro
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -14,21 +13,19 @@ from supervisor.control.server import Reply
 from supervisor.core.events import Input, RestartWanted, ShutdownWanted, StartWanted, StopWanted
 from supervisor.core.service import Service, State
 from supervisor.core.supervisor import Supervisor
+from supervisor.params import (
+    BadParams,
+    Params,
+    is_environment,
+    is_time,
+    match,
+    names_of,
+    number_of,
+)
 from supervisor.records import record
 from supervisor.reloads import Asked
-from supervisor.unix import signals
 
-Params = dict[str, Any]
-MOST_NAMES = 1000
 GOALS = ("ready", "stopped", "completed")
-
-
-class BadParams(Exception):  # noqa: N818 (it names what is wrong, as all words here do)
-    """The request is not understood: `kind` is stable, the message is for people."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
 
 
 @record()
@@ -106,7 +103,7 @@ class Verbs:
 
     def signal(self, params: Params, reply: Reply) -> None:
         """Send a signal to the leaders of the replicas that run."""
-        number = _signal_number(params.get("signal"))
+        number = number_of(params.get("signal"))
         ids = self._ids(params)
         sent = [key for key in ids if self.desk.signal(key, number)]
         if sent:
@@ -121,7 +118,7 @@ class Verbs:
             raise BadParams(
                 "bad-params", f"cannot wait for {goal!r}: it is one of {', '.join(GOALS)}"
             )
-        if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int | float)):
+        if limit is not None and not is_time(limit):
             raise BadParams("bad-params", "cannot wait: timeout is a number of seconds")
         deadline = None if limit is None else self.desk.now() + limit
         ids = self._ids(params)
@@ -140,7 +137,7 @@ class Verbs:
     def logs(self, params: Params, reply: Reply) -> None:
         """Tell where the logs are."""
         folder = self.desk.log_dir
-        names = params.get("names") or []
+        names = names_of(params)
         keys = ["keepd"] if "keepd" in names else []
         rest = [name for name in names if name != "keepd"]
         keys += self._ids({"names": rest}) if rest or not names else ()
@@ -156,7 +153,7 @@ class Verbs:
     def reload(self, params: Params, reply: Reply) -> None:
         """Read the config again, and answer when what it changes has begun, or would."""
         variables = params.get("variables")
-        if variables is not None and not _is_environment(variables):
+        if variables is not None and not is_environment(variables):
             raise BadParams("bad-params", "cannot reload: variables is an object of strings")
         dry, yes = params.get("dry_run") is True, params.get("yes") is True
         self.desk.reload(Asked(reply, variables, dry, yes))
@@ -219,46 +216,7 @@ class Verbs:
 
     def _ids(self, params: Params) -> tuple[str, ...]:
         """Return the replicas that the patterns name, in the order of the list; all for none."""
-        names = params.get("names") or []
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise BadParams("bad-params", "cannot understand names: it is a list of strings")
-        if len(names) > MOST_NAMES:
-            raise BadParams("bad-params", f"cannot look for more than {MOST_NAMES} names at a time")
-        return match(self.desk.supervisor.replicas, names)
-
-
-def match(replicas: dict[str, tuple[str, ...]], names: list[str]) -> tuple[str, ...]:
-    """Return the ids that `names` mean: a service, a replica, or a glob of either.
-
-    Raises BadParams (no-such-service) for a name that means nothing.
-    """
-    if not names:
-        return tuple(key for keys in replicas.values() for key in keys)
-    wanted: set[str] = set()
-    for name in dict.fromkeys(names):
-        found = _meant(replicas, name)
-        if not found:
-            raise BadParams(
-                "no-such-service", f"cannot find {name!r}: no service or replica is called that"
-            )
-        wanted.update(found)
-    return tuple(key for keys in replicas.values() for key in keys if key in wanted)
-
-
-def _meant(replicas: dict[str, tuple[str, ...]], name: str) -> list[str]:
-    if name in replicas:
-        return list(replicas[name])
-    service, slash, _ = name.partition("/")
-    if slash and name in replicas.get(service, ()):
-        return [name]
-    if not any(sign in name for sign in "*?["):
-        return []
-    return [
-        key
-        for one, keys in replicas.items()
-        for key in keys
-        if fnmatch.fnmatchcase(one, name) or fnmatch.fnmatchcase(key, name)
-    ]
+        return match(self.desk.supervisor.replicas, names_of(params))
 
 
 def _reached(service: Service, goal: str) -> bool:
@@ -267,18 +225,6 @@ def _reached(service: Service, goal: str) -> bool:
     if goal == "completed":
         return service.state is State.EXITED
     return service.state in {State.RUNNING, State.EXITED}
-
-
-def _signal_number(name: object) -> int:
-    try:
-        return signals.number(str(name))
-    except ValueError as error:
-        raise BadParams("bad-params", f"cannot send it: {error}") from None
-
-
-def _is_environment(thing: object) -> bool:
-    pairs = thing.items() if isinstance(thing, dict) else [(None, None)]
-    return all(isinstance(key, str) and isinstance(value, str) for key, value in pairs)
 
 
 def _guarded(word: Callable[[Params, Reply], None]) -> Callable[[Params, Reply], None]:

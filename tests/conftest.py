@@ -5,6 +5,10 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("keepd", deadline=None)  # how long an example takes is the machine's
+settings.load_profile("keepd")
 
 LISTED = Path(__file__).parents[1] / ".ci" / "allowed-skips"
 

@@ -127,7 +127,7 @@ def test_what_is_heavy_is_imported_where_it_belongs_and_nowhere_else():
         "yaml": {"supervisor.config"},
         "msgspec": {"supervisor.config"},
         "asyncio": {"supervisor.prober", "supervisor.tries", "supervisor.commands"},
-        "logging": set(),
+        "logging": {"supervisor.worker"},
         "multiprocessing": {"supervisor.ipc"},
         "subprocess": set(),
     }

@@ -10,7 +10,10 @@ from typing import Final
 
 from .faults import meant
 
-RESERVED: Final = ("KEEPD_RUN", "KEEPD_SERVICE", "KEEPD_REPLICA")  # how we know our own again
+RESERVED: Final = (
+    *("KEEPD_RUN", "KEEPD_SERVICE", "KEEPD_REPLICA"),  # how we know our own again
+    "KEEPD_RECORDS",
+)
 OURS: Final = re.compile(r"NOTIFY_SOCKET|LISTEN_.*|WATCHDOG_.*|KEEPD_.*")  # never handed on
 NAME: Final = r"^[A-Za-z0-9][A-Za-z0-9_.@-]{0,63}$"
 _NAME: Final = re.compile(NAME)

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from supervisor import records
-from supervisor.core.spec import Health, On, Ready, ServiceSpec, StartLimit
+from supervisor.core.spec import Health, Log, On, Ready, ServiceSpec, StartLimit
 
 from . import units
 from .document import Document
@@ -56,6 +56,7 @@ _EXAMPLES: Final = {
     (On, "backoff"): "[./page.sh, later]",
     (On, "failed"): "[./page.sh, never]",
     (StartLimit, "starts"): "10",
+    (Log, "rate"): "# rate: 1000",
 }
 _HEAD: Final = """\
 Every key of a config, with its default and why it is there. Made by
@@ -90,8 +91,9 @@ def _lines() -> Iterator[str]:
             sign, deeper = ("# ", "#   ") if field.default is None else ("", "  ")
             yield from _told(ServiceSpec, field, 4, f"{sign}{field.name}:")
             for part in SHAPES[field.of].values():
-                shown = f"{deeper}{part.name}: {_value(field.of, part)}"
-                yield from _told(field.of, part, 4, shown)
+                value = _value(field.of, part)
+                shown = value if value.startswith("#") else f"{part.name}: {value}"
+                yield from _told(field.of, part, 4, deeper + shown)
         else:
             yield from _told(ServiceSpec, field, 4)
 

@@ -84,6 +84,7 @@ _BOUNDS: Final[Mapping[tuple[type, str], Meta]] = {
     (On, "timeout"): Meta(ge=0.01),
     (Log, "max_files"): Meta(ge=1, le=100_000),
     (Log, "max_size"): Meta(ge=1_000),
+    (Log, "rate"): Meta(ge=1, le=1_000_000_000),
     (Log, "max_line"): Meta(ge=16, le=16 * 2**20),
 }
 

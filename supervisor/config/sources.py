@@ -1,11 +1,16 @@
 """Opens the files of a config, each by one open and one read, and turns them into trees.
 
-Whatever keeps a file from being read is a fault at the place that named the file.
+Whatever keeps a file from being read is a fault at the place that named the file; so is a file that
+anybody could write, for whoever writes it commands keepd.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pathlib
+import stat
+from collections.abc import Iterator
 
 from . import loader
 from .faults import Faults, Mark
@@ -17,12 +22,16 @@ def content(path: str, at: Mark, faults: Faults, encoding_errors: str = "strict"
     bounds = loader.Bounds()
     try:
         with open(path, "rb") as file:
-            faults.stamp(path, os.fstat(file.fileno()))
+            found = os.fstat(file.fileno())
+            faults.stamp(path, found)
             data = file.read(bounds.size + 1)
     except (OSError, ValueError) as error:
         reason = (isinstance(error, OSError) and error.strerror) or str(error)
         faults.add(at, "", f"cannot read {path}: {reason.lower()}")
         return None
+    for where in _open_to_all(path, found):
+        what = f"cannot trust {path}: anybody may write {where}"
+        faults.add(at, "", what, f"`chmod o-w {where}` first")
     if len(data) > bounds.size:
         faults.add(Mark(path), "", f"cannot read {path}: more than {bounds.size:,} bytes")
         return None
@@ -34,6 +43,22 @@ def content(path: str, at: Mark, faults: Faults, encoding_errors: str = "strict"
         place = Mark(path, before.count(b"\n") + 1, column)
         faults.add(place, "", "not UTF-8", "save the file as UTF-8")
         return None
+
+
+def _open_to_all(path: str, found: os.stat_result) -> Iterator[str]:
+    """Yield the file, and the folders on the way to it, that any user may put another file into."""
+    if stat.S_ISREG(found.st_mode) and found.st_mode & stat.S_IWOTH:
+        yield path
+    seen = set()
+    for way in (os.path.abspath(path), os.path.realpath(path)):
+        for folder in map(str, pathlib.PurePath(way).parents):
+            with contextlib.suppress(OSError):  # that it has gone since is told as a change
+                found = os.stat(folder)
+                # In a sticky one, as /tmp is, nobody renames what is another's.
+                if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
+                    if (found.st_dev, found.st_ino) not in seen:
+                        yield folder
+                    seen.add((found.st_dev, found.st_ino))
 
 
 def tree(path: str, at: Mark, faults: Faults) -> Mapping | None:

@@ -51,6 +51,17 @@ def error(key: object, kind: str, message: str, data: Message | None = None) -> 
     return {"jsonrpc": "2.0", "id": key, "error": body}
 
 
+def key_of(message: Message) -> str | float | None:
+    """Return the id that a request is answered by; None for one that is no id.
+
+    NaN and 1e999 come through Python's JSON, and could not be sent back as JSON.
+    """
+    found = message.get("id")
+    if isinstance(found, float):
+        return found if -1e308 < found < 1e308 else None
+    return found if isinstance(found, str | int) else None
+
+
 def fault(message: Message) -> tuple[str, str] | None:
     """Return kind and words of what is wrong with a request; None for a good one."""
     method, params = message.get("method"), message.get("params", {})
@@ -58,7 +69,7 @@ def fault(message: Message) -> tuple[str, str] | None:
         return BAD_REQUEST, 'cannot understand the request: it wants "jsonrpc": "2.0"'
     if not isinstance(method, str):
         return BAD_REQUEST, "cannot understand the request: method is a string"
-    if not isinstance(message.get("id"), str | int | float | None):
+    if key_of(message) != message.get("id"):
         return BAD_REQUEST, "cannot understand the request: id is a string or a number"
     if not isinstance(params, dict):
         return BAD_PARAMS, "cannot understand the request: params is an object"

@@ -34,10 +34,10 @@ _NONE = (errno.EAGAIN, errno.EINTR, errno.ECONNABORTED)
 class Reply:
     """The answer to one request, given at once or later; a second answer is ignored."""
 
-    def __init__(self, session: _Session, request: Mapping[str, Any]) -> None:
+    def __init__(self, session: _Session, request: messages.Message) -> None:
         self._session = session
         self._asked = "id" in request  # without it, JSON-RPC wants no answer
-        self._id = request.get("id")
+        self._id = messages.key_of(request)
         self._gone: list[Callable[[], None]] = []
         self._open = True
 

@@ -205,6 +205,19 @@ class Log:
         default=65_536,
         metadata={"help": "a longer line is written in pieces with a mark", "live": True},
     )
+    rate: int | None = field(
+        default=None,
+        metadata={
+            "help": "lines a second; those beyond are suppressed and counted (default: no limit)",
+            "live": True,
+        },
+    )
+    records: bool = field(
+        default=False,
+        metadata={
+            "help": "true: it may send records: level, logger, fields (supervisor.worker.Handler)"
+        },
+    )
     compress: bool = field(
         default=False,
         metadata={"help": "true: files that were rotated are compressed by gzip", "live": True},

@@ -20,7 +20,8 @@ from .paint import Painter, as_object, plain, stamp_of
 from .tail import Pattern, Tail
 
 _MOVES = inotify.MOVED_FROM | inotify.MOVED_TO
-_CHANGES = inotify.MODIFY | inotify.CREATE | inotify.DELETE | _MOVES | inotify.ONLYDIR
+_ITSELF = inotify.MOVE_SELF | inotify.ONLYDIR
+_CHANGES = inotify.MODIFY | inotify.CREATE | inotify.DELETE | _MOVES | _ITSELF
 _LOOK_AGAIN = 1.0  # seconds; while a directory is missing nobody can tell that it is back
 SOURCE_GONE = select.POLLERR | select.POLLHUP | select.POLLNVAL
 
@@ -44,6 +45,7 @@ class Follower:
         self.tails: dict[str, Tail] = {}
         self._inotify = inotify.Inotify()
         self._folders: dict[int, str] = {}
+        self._above: dict[int, str] = {}  # the directories above those
         self._missing: set[str] = set()  # watched directories that are no more, or perhaps not
         self._streams: dict[str, str] = {}  # path of the current file: stream
 
@@ -60,6 +62,9 @@ class Follower:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             self._folders[self._inotify.add(folder, _CHANGES)] = folder
             self._missing.discard(folder)
+            above = os.path.dirname(folder)
+            with contextlib.suppress(OSError):  # not to be read: then it is not told of
+                self._above[self._inotify.add(above, _ITSELF | inotify.MASK_ADD)] = above
 
     def add(self, stream: str, path: str, since: tuple[int, int] | None = None) -> Tail:
         """Follow a stream from a position, see Tail."""
@@ -74,6 +79,10 @@ class Follower:
             if mask & inotify.OVERFLOW:
                 return set(self.tails), {*self._folders.values()}
             folder = self._folders.get(watch)
+            if mask & inotify.MOVE_SELF:
+                if path := folder or self._above.get(watch):
+                    self._moved_away(path)
+                continue
             # The end of a directory is told when the last of its files is closed, and by ourselves.
             if folder is not None and mask & (inotify.DELETE | inotify.IGNORED):
                 self._missing.add(folder)
@@ -86,6 +95,16 @@ class Follower:
             else:
                 others.add(path)
         return streams, others
+
+    def _moved_away(self, path: str) -> None:
+        """Forget a directory that has another name now, and those below; look for others there."""
+        for watches in (self._folders, self._above):
+            for watch, each in list(watches.items()):
+                if each == path or each.startswith(f"{path}/"):
+                    self._inotify.remove(watch)
+                    del watches[watch]
+                    if watches is self._folders:
+                        self._missing.add(each)
 
     def _found_again(self) -> tuple[set[str], set[str]]:
         """Watch the directories that are back; return their streams, and themselves."""

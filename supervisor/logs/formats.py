@@ -8,10 +8,12 @@ successor with nothing lost, doubled or torn. Nothing here opens, reads or write
 from __future__ import annotations
 
 import time
+from itertools import groupby
+from typing import cast
 
 from supervisor.records import record, replace
 
-from . import objects
+from . import objects, rate, structured
 
 # Ends the piece of a line that is longer than max_line; the rest of it follows as a line.
 CONTINUES = b" [keepd: line continues]\n"
@@ -31,6 +33,8 @@ class Place:
     json: bool = False  # the open line is an object
     rest: bytes = b""  # of that line: the beginning of a character, not written yet
     told: tuple[int, int] = (0, 0)  # lines and bytes of the loss that the log tells of
+    quota: rate.Quota = rate.Quota()
+    feed: structured.Feed = structured.Feed()
 
 
 @record(frozen=True)
@@ -43,6 +47,7 @@ class Rules:
     max_line: int = 65_536
     compress: bool = False  # rotated files; no batch depends on it
     drop: bool = False  # what cannot be written; neither does it on this
+    rate: int = 0  # lines a second; 0: all there are
 
 
 @record(frozen=True)
@@ -69,6 +74,7 @@ class Batch:
     closing: bool = False  # no bytes: the run is over, the open line is to be ended
     source: tuple[str, int] = ("", 0)  # whose words they are: id of the stream, run
     loss: Loss = Loss()  # of what came before these bytes
+    records: bool = False  # its bytes are of the FIFO for records
 
 
 def stamp(micros: int) -> bytes:
@@ -82,29 +88,92 @@ def render(data: bytes, batch: Batch) -> tuple[list[Piece], Place]:
 
     The first piece goes to the current file; between two pieces the file is rotated.
     """
+    if batch.records:
+        return _render_records(data, batch)
     place, told = batch.place, batch.place.told
+    lost = told != (batch.loss.lines, batch.loss.size)
+    begun = place.column > 0 and not lost
+    muted, quota = rate.told(place.quota, batch.micros, batch.rules.rate, now=lost or batch.closing)
     notice = b""
-    if told != (batch.loss.lines, batch.loss.size):
+    if lost:
         data, notice, told = _noticed(data, batch)
         if not notice:
             return [], replace(place, told=told)
+        quota = replace(quota, inside=False)  # what came last was lost
     elif place.column and place.json != (batch.rules.format == "json") and not batch.closing:
         # The format has been changed in the middle of the line: the rest of it is another piece.
         notice = objects.ended(place.rest, b"continues") if place.json else CONTINUES
+    if muted:  # they came before a loss, and behind a whole line
+        notice = _line_of(b"[keepd: suppressed %s lines]" % f"{muted:,}".encode(), batch) + notice
     if notice:
         batch = replace(batch, place=replace(place, column=0, json=False, rest=b""))
+    if not batch.closing:
+        data, quota = rate.kept(data, quota, batch.rules.rate, begun=begun)
     prefix, text, end, column, rest = _closed(batch) if batch.closing else _lines(data, batch)
     prefix = notice + prefix
-    size, index, rules = place.size + len(prefix) + end, place.index, batch.rules
-    if size <= rules.max_size:
+    pieces, index, size = _filed(prefix, text, end, batch)
+    is_json = column > 0 and batch.rules.format == "json"
+    return pieces, Place(index, size, column, is_json, rest, told, quota, _torn(batch, lost))
+
+
+def _render_records(data: bytes, batch: Batch) -> tuple[list[Piece], Place]:
+    """Do the same for records: they come as whole lines, between those that are printed."""
+    place, limit = batch.place, batch.rules.rate
+    lost = place.told != (batch.loss.lines, batch.loss.size)
+    units, feed = structured.read(data, _torn(batch, lost))
+    if not units:
+        return [], replace(place, feed=feed)
+    if (feed.broken or batch.closing) and isinstance(units[-1], bytes):  # not the end of its line
+        units[-1] += (UNFINISHED if batch.closing else CONTINUES)[:-1]
+    lost = lost and not batch.loss.torn  # else the rest of what was printed is to be told of too
+    muted, quota = rate.told(place.quota, batch.micros, limit, now=lost or batch.closing)
+    units, quota = (units, quota) if batch.closing else rate.first(units, quota, limit)
+    notice = b""
+    if lost:
+        _, notice, _ = _noticed(b"", batch)
+    elif place.column and units:
+        notice = objects.ended(place.rest, b"continues") if place.json else CONTINUES
+    if muted:
+        notice = _line_of(b"[keepd: suppressed %s lines]" % f"{muted:,}".encode(), batch) + notice
+    if not notice and not units:
+        return [], replace(place, quota=quota, feed=feed)
+    told = (batch.loss.lines, batch.loss.size) if lost else place.told
+    batch = replace(batch, place=replace(place, column=0, json=False, rest=b""))
+    text = notice + _text(units, batch)
+    pieces, index, size = _filed(b"", text, len(text), batch)
+    return pieces, Place(index, size, 0, False, b"", told, quota, feed)
+
+
+def _torn(batch: Batch, lost: bool) -> structured.Feed:
+    """Return what is there of a record; with a loss behind it, it is none any more."""
+    feed = batch.place.feed
+    return replace(feed, broken=True) if lost and feed.size else feed
+
+
+def _text(units: list[structured.Unit], batch: Batch) -> bytes:
+    """Return records, and what is none, as whole lines in the format that is wanted."""
+    out = []
+    begin = objects.head(stamp(batch.micros), batch.source)[:-1]
+    for kind, some in groupby(units, type):
+        if kind is structured.Told and batch.rules.format == "json":
+            out += [begin + cast("structured.Told", unit).members + b"\n" for unit in some]
+            continue
+        texts = [unit.text if isinstance(unit, structured.Told) else unit for unit in some]
+        prefix, text, end, _, _ = _lines(b"\n".join(texts) + b"\n", batch)
+        out += [prefix, text[:end]]
+    return b"".join(out)
+
+
+def _filed(prefix: bytes, text: bytes, end: int, batch: Batch) -> tuple[list[Piece], int, int]:
+    """Return the pieces for the files, and number and size of the last of these."""
+    place, max_size = batch.place, batch.rules.max_size
+    size = place.size + len(prefix) + end
+    if size <= max_size:
         view = text if end == len(text) else memoryview(text)[:end]
-        pieces: list[Piece] = [(prefix, view) if prefix else (view,)]
-    else:
-        parts = _split(prefix + text[:end], place, rules.max_size)
-        pieces = [(part,) for part in parts]
-        size = len(parts[-1]) + (place.size if len(parts) == 1 else 0)
-        index += len(parts) - 1
-    return pieces, Place(index, size, column, column > 0 and rules.format == "json", rest, told)
+        return [(prefix, view) if prefix else (view,)], place.index, size
+    parts = _split(prefix + text[:end], place, max_size)
+    size = len(parts[-1]) + (place.size if len(parts) == 1 else 0)
+    return [(part,) for part in parts], place.index + len(parts) - 1, size
 
 
 def _noticed(data: bytes, batch: Batch) -> tuple[bytes, bytes, tuple[int, int]]:
@@ -152,7 +221,7 @@ def _closed(batch: Batch) -> _Lines:
 
 def _lines(data: bytes, batch: Batch) -> _Lines:
     place, rules = batch.place, batch.rules
-    if not data:  # all of it was dropped
+    if not data:  # all of it was dropped, or suppressed
         return b"", b"", 0, 0, b""
     parts, column = _cut(data, place.column, max(rules.max_line, 1))
     if rules.format == "json":

@@ -14,8 +14,10 @@ import os
 import struct
 
 from .formats import Batch, Loss, Place, Rules
+from .rate import Quota
+from .structured import Feed
 
-_MAGIC = b"keepd notes 2\n\0\0"
+_MAGIC = b"keepd notes 3\n\0\0"
 _SLOT = 512
 _SLOTS = 65_536  # a sparse file: only slots that are used cost memory
 _LONGEST_ID = 95
@@ -28,34 +30,39 @@ _USED = struct.Struct("Q")  # length of the id; 0: the slot is free
 _ID = 8
 _RUN = struct.Struct("QQQ")  # number, index and size where it began
 _RUN_AT = 104
-_SETTLED = struct.Struct("QQQQqq")  # a place: index, size, column, what is open, the loss told
+_PLACE = "QQQQqqQQQQ"  # index, size, column, what is open, loss told, quota, feed
+_SETTLED = struct.Struct(_PLACE)
 _SETTLED_AT = 128
-_BATCH = struct.Struct("QQQQqqQQQQQQQ")  # a place, micros, flags, three limits, the loss
-_BATCH_AT = 192
+_BATCH = struct.Struct(_PLACE + "QQQQQQQQ")  # micros, flags, four limits, the loss
+_BATCH_AT = 208
 _ROTATED = struct.Struct("Q")  # rotations of the batch that are behind us
-_ROTATED_AT = 320
+_ROTATED_AT = 368
 _LOSS = struct.Struct("QQQ")  # lines, bytes, whether the last line is torn
-_LOSS_AT = 336
-_LOSS_BEFORE_AT = 360
-_CLOSING, _TORN = 1, 1 << 8
+_LOSS_AT = 384
+_LOSS_BEFORE_AT = 408
+_CLOSING, _TORN, _RECORDS = 1, 1 << 8, 1 << 9
 _FORMATS = ("text", "raw", "json")  # in the flags, from the second bit on
 _JSON = 1 << 32  # in what is open, beside up to four bytes
 
-Words = tuple[int, int, int, int, int, int]
+_WORDS = len(_PLACE)
 
 
-def _words(place: Place) -> Words:
+def _words(place: Place) -> tuple[int, ...]:
     what = int.from_bytes(place.rest, "big") | (_JSON if place.json else 0)
-    return place.index, place.size, place.column, what, *place.told
+    quota = place.quota
+    counted = (quota.second, quota.used, quota.muted << 1 | quota.inside)
+    feed = place.feed.size << 2 | place.feed.half << 1 | place.feed.broken
+    return place.index, place.size, place.column, what, *place.told, *counted, feed
 
 
-def _place(words: Words) -> Place:
-    index, size, column, what, *told = words
+def _place(words: tuple[int, ...]) -> Place:
+    index, size, column, what, lines, lost, second, used, muted, feed = words
     rest = what & (_JSON - 1)
     length = (rest.bit_length() + 7) // 8  # of a character: its first byte is never 0
-    return Place(
-        index, size, column, what >= _JSON, rest.to_bytes(length, "big"), (told[0], told[1])
-    )
+    opened = rest.to_bytes(length, "big")
+    quota = Quota(second, used, muted >> 1, bool(muted & 1))
+    told, fed = (lines, lost), Feed(feed >> 1 & 1, feed >> 2, bool(feed & 1))
+    return Place(index, size, column, what >= _JSON, opened, told, quota, fed)
 
 
 def _loss(words: tuple[int, int, int]) -> Loss:
@@ -92,18 +99,21 @@ class Slot:
     def batch(self) -> Batch:
         """Return how what is in flight is to be written; true while something is."""
         words = _BATCH.unpack_from(self._map, self._at + _BATCH_AT)
-        micros, flags, *limits, lines, size = words[6:]
-        rules = Rules(_FORMATS[(flags >> 1 & 3) % len(_FORMATS)], *limits)
+        micros, flags, max_size, max_files, max_line, rate, lines, size = words[_WORDS:]
+        form = _FORMATS[(flags >> 1 & 3) % len(_FORMATS)]
+        rules = Rules(form, max_size, max_files, max_line, rate=rate)
         loss = Loss(lines, size, bool(flags & _TORN))
-        closing = bool(flags & _CLOSING)
-        return Batch(_place(words[:6]), rules, micros, closing, self.source, loss)
+        closing, records = bool(flags & _CLOSING), bool(flags & _RECORDS)
+        place = _place(words[:_WORDS])
+        return Batch(place, rules, micros, closing, self.source, loss, records)
 
     @batch.setter
     def batch(self, batch: Batch) -> None:
         rules, loss = batch.rules, batch.loss
         flags = _FORMATS.index(rules.format) << 1 | (_CLOSING if batch.closing else 0)
-        flags |= _TORN if loss.torn else 0
-        limits = (rules.max_size, rules.max_files, rules.max_line, loss.lines, loss.size)
+        flags |= (_TORN if loss.torn else 0) | (_RECORDS if batch.records else 0)
+        bounds = (rules.max_size, rules.max_files, rules.max_line, rules.rate)
+        limits = (*bounds, loss.lines, loss.size)
         at = self._at + _BATCH_AT
         _BATCH.pack_into(self._map, at, *_words(batch.place), batch.micros, flags, *limits)
         self.rotated = 0

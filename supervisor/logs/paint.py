@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from . import objects
+from . import objects, structured
 from .formats import CONTINUES, UNFINISHED
 
 _STAMP = re.compile(rb'(?:\{"time":")?(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)[ "]')
@@ -25,8 +25,14 @@ def stamp_of(line: bytes) -> bytes:
 
 
 def text_of(line: bytes) -> bytes:
-    """Return what a service printed, of a line of its log in whatever format."""
+    """Return what a service printed, of a line of its log in whatever format.
+
+    A record is in words; where it has an exception, in several lines.
+    """
     if found := objects.parsed(line):
+        record = {"message": found["text"]} | _more(found)
+        if len(record) > 1 and structured.is_record(record):
+            return structured.as_text(record).encode("utf-8", "backslashreplace")
         mark = CONTINUES if "continues" in found else UNFINISHED if "unfinished" in found else b"\n"
         return str(found["text"]).encode("utf-8", "backslashreplace") + mark[:-1]
     prefix = _PREFIX.match(line)
@@ -34,10 +40,19 @@ def text_of(line: bytes) -> bytes:
 
 
 def as_object(stream: str, line: bytes) -> bytes:
-    """Return a line as a JSON object with its end: id, time (null: it has none), text."""
+    """Return a line as a JSON object with its end: id, time (null: it has none), text.
+
+    And what else a record has: level, logger, exception, fields.
+    """
     time = stamp_of(line).decode() or None
-    text = text_of(line).decode("utf-8", "backslashreplace")
-    return json.dumps({"id": stream, "time": time, "text": text}).encode() + b"\n"
+    found = objects.parsed(line) or {}
+    more = _more(found)
+    text = str(found["text"]) if more else text_of(line).decode("utf-8", "backslashreplace")
+    return json.dumps({"id": stream, "time": time, "text": text} | more).encode() + b"\n"
+
+
+def _more(found: dict[str, object]) -> dict[str, object]:
+    return {key: found[key] for key in structured.MORE if key in found}
 
 
 def plain(line: bytes) -> str:

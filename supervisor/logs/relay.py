@@ -23,6 +23,9 @@ from supervisor.unix.lines import LineConnection
 from supervisor.unix.poller import Poller
 from supervisor.unix.private import make_folders
 
+from . import side
+from .side import Side, open_fifo
+
 KEEPD = "keepd"  # the stream of keepd's own events
 
 _F_SETPIPE_SZ = 1031
@@ -38,6 +41,7 @@ class _Run:
     rules: Mapping[str, Any]
     ended: bool = False
     position: tuple[int, int] | None = None
+    side: Side | None = None  # for its records
 
 
 class Keeping(Protocol):
@@ -78,7 +82,7 @@ class LogRelay:
         self._dropped = 0
         self._null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         path = os.path.join(run_dir, "events.fifo")
-        fd = _open_fifo(path, os.O_NONBLOCK)
+        fd = open_fifo(path, os.O_NONBLOCK)
         self._runs[KEEPD, 1] = _Run(fd, path, _rules(Log()))
 
     def recover(self, rules: Mapping[str, Log]) -> list[tuple[str, int]]:
@@ -91,9 +95,12 @@ class LogRelay:
                 if id_ and run.isdecimal():
                     with contextlib.suppress(OSError):  # no FIFO, or not ours to open
                         path = os.path.join(folder, name)
-                        fd = _open_fifo(path, os.O_NONBLOCK)
+                        fd = open_fifo(path, os.O_NONBLOCK)
                         self._runs[id_, int(run)] = _Run(fd, path, _rules(rules.get(id_, Log())))
                         self._keeping.keep(f"fifo {id_}.{run}", fd)
+                        if found_side := side.found(self._run_dir, id_, int(run)):
+                            self._runs[id_, int(run)].side = found_side
+                            self._keeping.keep(f"fifo {id_}.{run}.records", found_side.fd)
                         found.append((id_, int(run)))
         return sorted(found)
 
@@ -104,6 +111,7 @@ class LogRelay:
         self._writer = LineConnection(sock, self._poller, self._heard, self._lost)
         for (name, number), run in self._runs.items():
             self._tell_open(name, number, run)
+            self._tell_records(name, number, run)
             if run.ended:
                 self._writer.send({"end": name, "run": number})
 
@@ -118,7 +126,7 @@ class LogRelay:
         if known is None:
             path = os.path.join(self._run_dir, "fifo", f"{id}.{run}")
             make_folders(os.path.dirname(path), 0o700)
-            known = _Run(_open_fifo(path), path, _rules(log))
+            known = _Run(open_fifo(path), path, _rules(log))
             if len(self._runs) < _ROOM_FOR:
                 with contextlib.suppress(OSError):  # the default will do
                     fcntl.fcntl(known.fd, _F_SETPIPE_SZ, _ROOM)
@@ -135,7 +143,9 @@ class LogRelay:
     def fifos(self) -> dict[str, int]:
         """Return the FIFOs of all runs that are not drained, by the name they are kept by."""
         runs = {key: run for key, run in self._runs.items() if key[0] != KEEPD}
-        return {f"fifo {id_}.{number}": run.fd for (id_, number), run in runs.items()}
+        fifos = {f"fifo {id_}.{number}": run.fd for (id_, number), run in runs.items()}
+        sides = {f"fifo {i}.{n}.records": run.side.fd for (i, n), run in runs.items() if run.side}
+        return {**fifos, **sides}
 
     def end_writer(self) -> None:
         """KILL the log writer that is attached: what it is at its successor completes."""
@@ -144,6 +154,20 @@ class LogRelay:
                 pidfd = open_pidfd(self.writer_pid)
                 send_signal(pidfd, signal.SIGKILL)
                 os.close(pidfd)
+
+    def records(self, id: str, run: int, uid: int | None) -> str:  # noqa: A002 - as above
+        """Return the path of a FIFO for the records of a run, for us or the user with this uid.
+
+        "" for a run whose words are not written. OSError if there can be none.
+        """
+        known = self._runs.get((id, run))
+        if known is None:
+            return ""
+        if known.side is None:
+            known.side = side.made(self._run_dir, id, run, uid)
+            self._keeping.keep(f"fifo {id}.{run}.records", known.side.fd)
+            self._tell_records(id, run, known)
+        return known.side.path
 
     def end(self, id: str, run: int) -> None:  # noqa: A002 - as above
         """Let a run's log be completed: no process of it is left, or none was born."""
@@ -195,6 +219,8 @@ class LogRelay:
             self._writer = None
         for run in self._runs.values():
             os.close(run.fd)
+            if run.side:
+                os.close(run.side.fd)
         self._runs.clear()
         os.close(self._null)
 
@@ -202,6 +228,10 @@ class LogRelay:
         if self._writer:
             told = {"open": name, "run": number, "fifo": run.path, "log": run.rules}
             self._writer.send(told)
+
+    def _tell_records(self, name: str, number: int, run: _Run) -> None:
+        if self._writer and run.side:
+            self._writer.send({"records": run.side.path, "of": name, "run": number})
 
     def _heard(self, message: dict[str, Any]) -> None:
         match message:
@@ -231,6 +261,9 @@ class LogRelay:
         self._keeping.drop(f"fifo {name}.{number}")
         with contextlib.suppress(OSError):  # a name that is left does no harm
             os.unlink(run.path)
+        if run.side:
+            self._keeping.drop(f"fifo {name}.{number}.records")
+            run.side.remove()
         self._go_on_finishing()
 
     def _go_on_finishing(self) -> None:
@@ -255,16 +288,10 @@ def _rules(log: Log) -> dict[str, Any]:
         "max_size": log.max_size,
         "max_files": log.max_files,
         "max_line": log.max_line,
+        "rate": log.rate or 0,
         "compress": log.compress,
         "drop": log.on_full is OnFull.DROP,
     }
-
-
-def _open_fifo(path: str, flags: int = 0) -> int:
-    """Return a FIFO's descriptor; one that is there already is taken over with what is in it."""
-    with contextlib.suppress(FileExistsError):
-        os.mkfifo(path, 0o600)
-    return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | flags)
 
 
 def _say(fd: int, text: str) -> bool:

@@ -16,10 +16,12 @@ from collections.abc import Callable
 
 from supervisor.records import replace
 
+from . import rate
 from .drain import Drain
 from .files import LogDirectory, LogFiles
 from .formats import Batch, Piece, Place, Rules, render
 from .notes import Notebook, Slot
+from .rest import Rest
 
 _OPEN = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
 _LOOK_EVERY = 1_000_000  # microseconds between two looks whether the file is still the one named
@@ -41,15 +43,16 @@ class Stream:
         self._looked = 0
         self._files = LogFiles(top, name)
         self._flight = -1  # made when there is something to fly
+        self._rest = Rest(folder, self._flight_name + "+")
         with contextlib.suppress(FileNotFoundError):
             self._flight = os.open(self._flight_name, _OPEN, dir_fd=folder)
         try:
             self._slot = book.slots.get(name) or self._claim()
         except BaseException:
-            self.close()
+            self._close_files()
             raise
         self._place = self._slot.settled
-        self._drain = Drain(self._slot, folder, self._flight_name + "~")
+        self._drain = Drain(self._slot, folder, self._flight_name)
         self._source = self._slot.source
         self._unsure = self._flight >= 0  # it may hold something
 
@@ -66,6 +69,7 @@ class Stream:
         number, index, size = self._slot.run
         if number != run:
             self.end_line()
+            self.end_record()
             index, size = self._place.index, self._place.size
             self._slot.run = (run, index, size)
         self.rules = rules
@@ -73,50 +77,70 @@ class Stream:
         self._source = (self._name, run)
         return index, size
 
-    def write_batch(self, take: Callable[[int], int | None]) -> int | None:
+    def write_batch(
+        self, take: Callable[[int], int | None], *, records: bool = False
+    ) -> int | None:
         """Write what take(in-flight file) moves into it, and return its answer: a length."""
         self._make_flight()
         micros = time.time_ns() // 1000
         if abs(micros - self._looked) > _LOOK_EVERY or self._files.is_gone():
             self._look(micros)
-        batch = Batch(self._place, self.rules, micros, False, self._source, self._drain.loss)
+        loss = self._drain.loss
+        batch = Batch(self._place, self.rules, micros, False, self._source, loss, records)
         self._slot.batch = batch
         self._unsure = True
         size = take(self._flight)
         if size:
-            pieces, place = render(os.pread(self._flight, size, 0), batch)
+            data = self._in_flight(size, batch)
+            pieces, place = render(data, batch)
             self._carry_out(pieces, batch, 0, 0)
             if self._files.is_gone():  # meanwhile, with what we have written
-                self._redo(os.pread(self._flight, size, 0))
+                self._redo(size)
             else:
-                self._commit(place)
+                self._commit(place, data, batch)
         self._unsure = False
         return size
 
     def end_line(self) -> None:
-        """End the line that is open, with a mark, and tell of a loss; nothing if there is none."""
-        loss = self._drain.loss
-        if self._place.column or self._place.told != (loss.lines, loss.size):
-            self._make_flight()
-            micros = time.time_ns() // 1000
-            batch = Batch(self._place, self.rules, micros, True, self._source, loss)
-            self._slot.batch = batch
-            self._unsure = True
-            os.pwrite(self._flight, b"\n", 0)  # only to be not empty
-            pieces, place = render(b"", batch)
-            self._carry_out(pieces, batch, 0, 0)
-            self._commit(place)
-            self._unsure = False
+        """End the line that is open, with a mark, and tell what is left out; if there is such."""
+        if self._place.column or self._place.quota.muted or self._is_untold:
+            self._close_line()
 
-    def tell_loss(self) -> None:
-        """Tell of what was dropped, if there is something that is not told yet."""
-        loss = self._drain.loss
-        if self._place.told != (loss.lines, loss.size):
+    def end_record(self) -> None:
+        """Write what there is of a record that will not come whole."""
+        if self._place.feed.size:
+            self._close_line(records=True)
+
+    def _close_line(self, *, records: bool = False) -> None:
+        self._make_flight()
+        micros, loss = time.time_ns() // 1000, self._drain.loss
+        batch = Batch(self._place, self.rules, micros, True, self._source, loss, records)
+        self._slot.batch = batch
+        self._unsure = True
+        os.pwrite(self._flight, b"\n", 0)  # to be not empty; and the end of a record
+        data = self._in_flight(1, batch)
+        pieces, place = render(data, batch)
+        self._carry_out(pieces, batch, 0, 0)
+        self._commit(place, data, batch)
+        self._unsure = False
+
+    def tell_omissions(self) -> None:
+        """Tell of what was dropped or suppressed, if there is something that is to be told now."""
+        if self._is_untold or self.patience() == 0.0:
             self.end_line()
 
-    def discard(self, take: Callable[[int], int | None]) -> int | None:
+    def patience(self) -> float | None:
+        """Return the seconds until suppressed lines are to be told of; None: there are none."""
+        return rate.patience(self._place.quota, time.time_ns() // 1000)
+
+    @property
+    def _is_untold(self) -> bool:
+        loss = self._drain.loss
+        return self._place.told != (loss.lines, loss.size)
+
+    def discard(self, take: Callable[[int], int | None], *, records: bool = False) -> int | None:
         """Count what take(a file) moves there and forget it; return its answer: a length."""
-        return self._drain.discard(take)
+        return self._drain.discard(take, records=records)
 
     def recover(self) -> None:
         """Complete the batch that a predecessor, or an error, has left in flight."""
@@ -124,7 +148,7 @@ class Stream:
             return
         size = os.fstat(self._flight).st_size
         if size:
-            self._redo(os.pread(self._flight, size, 0))
+            self._redo(size)
         else:
             self._place = self._slot.settled
         self._unsure = False
@@ -134,14 +158,19 @@ class Stream:
         with contextlib.suppress(OSError):  # empty, it does no harm
             os.unlink(self._flight_name, dir_fd=self._folder)
         self._drain.forget()
+        self._rest.forget()
         self._book.free(self._name)
         self._files.forget()
         self.close()
 
     def close(self) -> None:
         """Close the descriptors and leave everything as it is, to be taken up again."""
-        self._files.close()
         self._drain.close()
+        self._rest.close()
+        self._close_files()
+
+    def _close_files(self) -> None:
+        self._files.close()
         if self._flight >= 0:
             os.close(self._flight)
             self._flight = -1
@@ -163,20 +192,25 @@ class Stream:
         slot.batch = Batch(place, self.rules, time.time_ns() // 1000)
         return slot
 
-    def _redo(self, data: bytes) -> None:
+    def _in_flight(self, size: int, batch: Batch) -> bytes:
+        """Return the bytes of a batch; of records, what had come of the first before."""
+        data = os.pread(self._flight, size, 0)
+        return self._rest.read(batch.place.feed) + data if batch.records else data
+
+    def _redo(self, size: int) -> None:
         batch = self._slot.batch
+        data = self._in_flight(size, batch)
         pieces, place = render(data, batch)
         rotated = self._slot.rotated
         if self._files.is_rotated(batch.place.index + rotated):  # renamed, and died before a note
             self._settle_rotation(batch, rotated)
             rotated += 1
         self._files.close()  # somebody who made room may have moved the file away
-        size = self._files.size()
-        there = size - (batch.place.size if rotated == 0 else 0)
+        there = self._files.size() - (batch.place.size if rotated == 0 else 0)
         self._carry_out(pieces, batch, rotated, max(there, 0))
         if self._files.is_gone():
             raise OSError("it is removed again and again")
-        self._commit(replace(place, size=self._files.size()))
+        self._commit(replace(place, size=self._files.size()), data, batch)
 
     def _carry_out(self, pieces: list[Piece], batch: Batch, rotated: int, there: int) -> None:
         """Write the pieces that belong behind `rotated` rotations; the first has `there` bytes."""
@@ -194,7 +228,9 @@ class Stream:
         self._files.prune(batch.place.index + number, batch.rules.max_files)
         self.compressible = self.rules.compress and self.rules.max_files > 1
 
-    def _commit(self, place: Place) -> None:
+    def _commit(self, place: Place, data: bytes, batch: Batch) -> None:
+        if batch.records:
+            self._rest.write(place.feed, data)
         self._slot.settled = place
         os.ftruncate(self._flight, 0)
         self._place = place

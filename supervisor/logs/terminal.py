@@ -159,7 +159,8 @@ class _Terminal:
         return bool(lines)
 
     def _painted(self, stream: str, line: bytes) -> bytes:
-        return self._painter.paint(stream, plain(text_of(line)))
+        texts = text_of(line).split(b"\n")  # of a record with an exception
+        return b"".join(self._painter.paint(stream, plain(text)) for text in texts)
 
     def _flush(self) -> bool:
         """Write what the terminal takes; tell whether it has taken all."""

@@ -23,13 +23,12 @@ from supervisor.unix.poller import Poller
 from .compress import Compressor
 from .files import LogDirectory
 from .formats import Rules
-from .lanes import Lane, Run
+from .lanes import LAST_TURNS, Lane, Run, lane_of
 from .masters import Masters
 from .notes import Notebook
 from .stream import Stream
 
 _RETRY = 1.0  # seconds between two tries of what could not be written
-_LAST_TURNS = 8  # batches of each stream when leaving: more than a pipe can hold
 _LAST_WORDS = 2.0  # seconds for the master to take what is told to it
 _LOCK_PATIENCE = 5.0
 
@@ -51,6 +50,7 @@ class Writer:
         self._lanes: dict[str, Lane] = {}
         self._ending: dict[str, Lane] = {}  # to be emptied without waiting for more
         self._stuck: dict[str, Lane] = {}  # to be tried again
+        self._muted: dict[str, Lane] = {}  # to be told of what is suppressed
         self._gzip = Compressor(self._poller, self._top, self._trouble)
         self._leaving = False
         self._quitting = False
@@ -98,6 +98,7 @@ class Writer:
         rest = self._queue.rest()
         self._poller.change(self._queue.fileno(), 0 if rest else select.EPOLLIN)
         limits = [rest] if rest else []
+        limits += [lane.patience() or 0.0 for lane in self._muted.values()]
         if self._stuck:
             soonest = min(lane.retry_at for lane in self._stuck.values())
             limits.append(max(soonest - time.monotonic(), 0.0))
@@ -107,12 +108,14 @@ class Writer:
 
     def _round(self) -> None:
         if not self._queue.rest():
-            for name in self._queue.poll(0):
+            for name in dict.fromkeys(map(lane_of, self._queue.poll(0))):
                 if name in self._stuck:
-                    self._drop(self._stuck[name])
+                    self._stuck[name].drop(self._queue)
                 else:
                     self._turn(self._lanes[name])
         for lane in list(self._ending.values()):
+            self._turn(lane)
+        for lane in [lane for lane in self._muted.values() if not lane.patience()]:
             self._turn(lane)
         self._gzip.go_on()
         if self._stuck:
@@ -130,6 +133,9 @@ class Writer:
         if lane.stream and lane.stream.compressible:
             lane.stream.compressible = False
             self._gzip.want(lane.id)
+        self._muted.pop(lane.id, None)
+        if lane.patience() is not None:
+            self._muted[lane.id] = lane
         if self._stuck.pop(lane.id, None):
             self._master.tell({"trouble": f"the log of {lane.id} is written again"})
         return more
@@ -140,7 +146,7 @@ class Writer:
             stream = lane.stream = Stream(lane.id, self._top, self._book, self._folder)
         stream.recover()
         if lane.id in self._stuck:
-            self._queue.remove(lane.id)  # it may have been another run whose words were dropped
+            lane.leave(self._queue)  # it may have been another run whose words were dropped
         if not lane.runs:
             return self._retire(lane, stream)
         run = lane.runs[0]
@@ -148,12 +154,13 @@ class Writer:
             return True  # what there is of it is told by the queue
         if lane.id not in self._queue:
             self._hear(lane)
-        taken = stream.write_batch(lambda target: self._queue.splice(lane.id, target))
+        taken = lane.take(self._queue)
         if not taken:
-            stream.tell_loss()
+            stream.tell_omissions()
         if taken or not run.ended:
             return bool(taken)
         stream.end_line()
+        stream.end_record()
         self._finish(lane, run)
         return bool(lane.runs)
 
@@ -161,6 +168,7 @@ class Writer:
         """Forget a stream of which only a note was left, if nobody has asked for it to the end."""
         if self._quitting:
             stream.end_line()
+            stream.end_record()
             stream.forget()
             del self._lanes[lane.id]
         return False
@@ -184,7 +192,7 @@ class Writer:
         self._master.tell({"opened": lane.id, "run": run.number, "index": index, "size": size})
 
     def _finish(self, lane: Lane, run: Run) -> None:
-        self._queue.remove(lane.id)
+        lane.leave(self._queue)
         run.close()
         lane.runs.popleft()
         lane.begun = False
@@ -200,8 +208,7 @@ class Writer:
     def _hear(self, lane: Lane) -> None:
         """Have the run that is read in the queue; in no hurry unless it is over."""
         run = lane.runs[0]
-        if lane.id not in self._queue:
-            self._queue.add(lane.id, run.fd)
+        lane.listen(self._queue)
         if run.ended:
             self._ending[lane.id] = lane
         else:
@@ -209,39 +216,19 @@ class Writer:
 
     def _stop(self, lane: Lane, error: Exception) -> None:
         """Leave a stream alone for a while; its FIFO fills up, or is emptied, nobody else's."""
-        self._queue.remove(lane.id)
+        lane.leave(self._queue)
         self._ending.pop(lane.id, None)
+        self._muted.pop(lane.id, None)
         drops = bool(lane.runs) and lane.runs[0].rules.drop and lane.stream is not None
         if lane.id not in self._stuck:
-            why = error.strerror if isinstance(error, OSError) and error.strerror else repr(error)
+            why = error.strerror or str(error) if isinstance(error, OSError) else repr(error)
             what = "dropping what it prints and " if drops else ""
             told = f"cannot write the log of {lane.id}: {why}; {what}trying again every second"
             self._master.tell({"trouble": told})
         lane.retry_at = time.monotonic() + _RETRY
         self._stuck[lane.id] = lane
         if drops:
-            self._begin_to_drop(lane)
-
-    def _begin_to_drop(self, lane: Lane) -> None:
-        """Drop all of the runs that have ended, and have the one that goes on in the queue."""
-        for run in lane.runs:
-            with contextlib.suppress(OSError):  # its FIFO is told of when it is its turn
-                run.open()
-                self._queue.add(lane.id, run.fd)
-                if not run.ended or run is lane.runs[-1]:
-                    return
-                for _ in range(_LAST_TURNS):
-                    if not self._drop(lane):
-                        break
-            self._queue.remove(lane.id)
-
-    def _drop(self, lane: Lane) -> int | None:
-        assert lane.stream is not None
-        try:
-            return lane.stream.discard(lambda target: self._queue.splice(lane.id, target))
-        except OSError:  # the runtime directory is full as well: it has to wait
-            self._queue.remove(lane.id)
-            return None
+            lane.begin_to_drop(self._queue)
 
     def _lane(self, name: str) -> Lane:
         if name not in self._lanes:
@@ -252,6 +239,8 @@ class Writer:
         match message:
             case {"open": str(name), "run": int(number), "fifo": str(fifo), "log": dict(log)}:
                 self._open(name, Run(number, fifo, Rules(**log)))
+            case {"records": str(fifo), "of": str(name), "run": int(number)}:
+                self._lane(name).take_records(number, fifo, self._queue)
             case {"end": str(name), "run": int(number)}:
                 self._end(name, number)
             case {"quit": True}:
@@ -291,7 +280,7 @@ class Writer:
     def _leave(self) -> None:
         """Write what is there, a bounded amount of each, and tell the master the rest."""
         for lane in list(self._lanes.values()):
-            for _ in range(_LAST_TURNS):
+            for _ in range(LAST_TURNS):
                 if self._lanes.get(lane.id) is not lane or not self._turn(lane):
                     break
         self._gzip.close()

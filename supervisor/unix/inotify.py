@@ -17,9 +17,11 @@ MOVED_TO = 0x80
 CREATE = 0x100
 DELETE = 0x200
 DELETE_SELF = 0x400
+MOVE_SELF = 0x800  # renamed itself; what is above it is not told of
 OVERFLOW = 0x4000  # with wd -1
 IGNORED = 0x8000  # the watch has gone, with its directory
 ONLYDIR = 0x01000000
+MASK_ADD = 0x20000000  # to what is watched already, not instead of it
 ISDIR = 0x40000000
 
 _EVENT = struct.Struct("iIII")
@@ -46,6 +48,10 @@ class Inotify:
         """
         done = self._libc.inotify_add_watch(self._fd, os.fsencode(path), ctypes.c_uint32(mask))
         return self._checked(done, path)
+
+    def remove(self, watch: int) -> None:
+        """Watch something no more; what it has told already is still to be read."""
+        self._libc.inotify_rm_watch(self._fd, watch)  # EINVAL: it has gone by itself
 
     def read(self) -> list[tuple[int, int, str]]:
         """Return what has changed since the last call, as (watch, mask, name in the directory)."""

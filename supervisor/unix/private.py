@@ -60,6 +60,14 @@ def make_passable(path: str) -> None:
         os.close(folder)
 
 
+def passable_beside(folder: str) -> str:
+    """Return the path for such a folder beside one that is not to be passed.
+
+    The sign is one that stands in no name: nobody else's project or service has that path.
+    """
+    return f"{folder}+notify"
+
+
 def make_folders(path: str, mode: int) -> None:
     """Make a folder and all missing ones above it with this mode, less the umask. Raises OSError.
 

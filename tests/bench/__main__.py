@@ -25,7 +25,7 @@ _BENCHMARKS = {
     "start": start.main,
     "restart": restart.main,
     "idle": idle.main,
-    **{name: _program(name) for name in ("logs", "ipc", "pool")},
+    **{name: _program(name) for name in ("logs", "ipc", "pool", "neighbours")},
 }
 
 

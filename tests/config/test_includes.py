@@ -74,3 +74,33 @@ def test_one_file_named_twice_is_read_once(folder):
     (folder.path / "services.d" / "b.yaml").symlink_to("a.yaml")
     plan = folder.plan("include: [services.d/*.yaml, services.d/a.yaml]\n")
     assert list(plan.services) == ["a"]
+
+
+def test_s21_whatever_anybody_may_write_is_told_where_it_is_named(folder):
+    folder.write("A=1\n", "e/env")
+    folder.write("services: {a: {command: x, env_file: ../e/env}}\n", "d/a.yaml")
+    (folder.path / "linked").symlink_to("d")
+    text = "include: [linked/a.yaml]\n"
+    assert folder.plan(text).services
+    folder.path.chmod(0o1777)  # as /tmp is: nobody renames what is another's
+    assert folder.plan(text).services
+    folder.path.chmod(0o700)
+    for name, place in (
+        ("keepd.yaml", "keepd.yaml"),
+        ("d/a.yaml", "keepd.yaml:1:11"),
+        ("d", "keepd.yaml:1:11"),
+        ("e/env", "linked/a.yaml:1:38"),
+        ("e", "linked/a.yaml:1:38"),
+    ):
+        path = folder.path / name
+        before = path.stat().st_mode
+        path.chmod(before | 0o002)
+        fault, *others = folder.told(text)
+        path.chmod(before)
+        assert {other.split(": ")[0] for other in others} <= {"linked/a.yaml:1:38"}
+        assert fault.startswith(f"{place}: cannot trust "), fault
+        assert "anybody may write " in fault
+        assert fault.endswith(" first")
+    path = folder.path / "d/a.yaml"
+    path.chmod(0o664)  # a group of one's own is usual
+    assert folder.plan(text).services

@@ -55,7 +55,15 @@ FULL = ServiceSpec(
     backoff=Backoff(first=1.5),
     start_limit=StartLimit(3, 60.0, Then.EXIT),
     stop=Stop("INT", 1.0),
-    log=Log(to=LogTo.NONE, format=LogFormat.RAW, max_files=2, compress=True, on_full=OnFull.DROP),
+    log=Log(
+        to=LogTo.NONE,
+        format=LogFormat.RAW,
+        records=True,
+        max_files=2,
+        rate=9,
+        compress=True,
+        on_full=OnFull.DROP,
+    ),
 )
 SMALL = ServiceSpec(name="db", command=("x",), inherit_env="all", env={"A": "1"})
 

@@ -9,6 +9,7 @@ from supervisor.core.spec import (
     LogFormat,
     LogTo,
     On,
+    OnFull,
     Ready,
     Restart,
     StartLimit,
@@ -35,7 +36,8 @@ def test_every_key_of_a_service_is_read(folder):
         backoff: {first: 0s, factor: 1.5, limit: 1h, jitter: 0, reset_after: 2d}
         start_limit: {starts: 3, within: 5m, then: exit}
         stop: {signal: SIGINT, timeout: 0s}
-        log: {to: none, format: raw, max_size: 1MB, max_files: 2, max_line: 1KiB}
+        log: {to: none, format: raw, max_size: 1MB, max_files: 2, max_line: 1KiB,
+              rate: 9, records: true, compress: true, on_full: drop}
     """)
     assert web.command == ("serve", "--port", "80")
     assert web.cwd == f"{folder.path}/sub"
@@ -44,7 +46,9 @@ def test_every_key_of_a_service_is_read(folder):
     assert web.backoff == Backoff(0, 1.5, 3600, 0, 172_800)
     assert web.start_limit == StartLimit(3, 300, Then.EXIT)
     assert web.stop == Stop("INT", 0)
-    assert web.log == Log(LogTo.NONE, LogFormat.RAW, 1_000_000, 2, 1024)
+    limits = {"max_size": 1_000_000, "max_files": 2, "max_line": 1024, "rate": 9}
+    more = {"records": True, "compress": True, "on_full": OnFull.DROP}
+    assert web.log == Log(LogTo.NONE, LogFormat.RAW, **limits, **more)
 
 
 def test_a_python_service_has_arguments_of_any_kind(folder):

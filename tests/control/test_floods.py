@@ -11,7 +11,7 @@ from supervisor.control.server import MOST_CONNECTIONS, MOST_REQUESTS
 from tests.control.served import echo, lines, raw, refused, served, with_echo
 
 
-def test_half_requests_from_everywhere_hurt_nobody(path):
+def test_s25_half_requests_from_everywhere_hurt_nobody(path):
     """More connections than are kept, each with half a request: the silent ones make room."""
     with served(path, with_echo), contextlib.ExitStack() as stack:
         half = b'{"jsonrpc":"2.0","id":1,"method":"echo","params":{"x":"' + b"y" * 5000
@@ -21,7 +21,7 @@ def test_half_requests_from_everywhere_hurt_nobody(path):
             assert client.call("echo", {"x": 1}) == {"x": 1}
 
 
-def test_connections_that_wait_are_kept_and_one_more_is_told_so(path):
+def test_s25_connections_that_wait_are_kept_and_one_more_is_told_so(path):
     def deferred(poller):
         waiting = []
         return {"wait": lambda params, reply: waiting.append(reply)}
@@ -34,7 +34,7 @@ def test_connections_that_wait_are_kept_and_one_more_is_told_so(path):
         assert refused(path, "wait").kind == "busy"
 
 
-def test_open_requests_of_one_connection_are_bounded(path):
+def test_s25_open_requests_of_one_connection_are_bounded(path):
     def deferred(poller):
         waiting = []
         return {"wait": lambda params, reply: waiting.append(reply)}
@@ -47,7 +47,7 @@ def test_open_requests_of_one_connection_are_bounded(path):
         assert answer["error"]["data"]["kind"] == "busy"
 
 
-def test_a_client_that_does_not_read_is_not_served_and_stops_nobody(path):
+def test_s25_a_client_that_does_not_read_is_not_served_and_stops_nobody(path):
     def big(poller):
         calls = []
 

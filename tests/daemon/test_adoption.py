@@ -423,7 +423,11 @@ def test_s26_a_note_that_is_not_as_we_write_them_vouches_for_nobody(tmp_path, st
             Service(
                 f"{name}/0",
                 ServiceSpec(name=name, command=("x",)),
-                **{"state": State.RUNNING, "run": 3, "wanted": True, "since": 7.5, "last": last},
+                state=State.RUNNING,
+                run=3,
+                wanted=True,
+                since=7.5,
+                last=last,
             )
         )
     file.close()

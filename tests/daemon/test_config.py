@@ -234,6 +234,7 @@ def test_the_demonstration_runs_as_it_is(keepd, copy):
     for key in ("web/0", "worker/0", "worker/1", "feeder/0", "clock/0", "noisy/0"):
         one.becomes(key, "RUNNING")
     until(lambda: "it is " in one.log("clock/0"))
+    until(lambda: '"level":"INFO","logger":"reports","fields":{' in one.log("reports/0"))
     until(lambda: any("job" in one.log(f"worker/{n}") for n in (0, 1)))
     stops = one.run("down")
     assert stops.returncode == 0, stops
@@ -242,7 +243,7 @@ def test_the_demonstration_runs_as_it_is(keepd, copy):
     assert one.process.wait(LIMIT) == 0
 
 
-READY = ("web/0", "feeder/0", "worker/0", "worker/1")
+READY = ("web/0", "reports/0", "feeder/0", "worker/0", "worker/1")
 ORDER = ("prepare/0 exited with 0", "feeder/0 is ready", "worker/0 is ready")
 
 

@@ -1,5 +1,6 @@
 """Services that run and do not do their work: found by checks and by heartbeats, and restarted."""
 
+import fcntl
 import os
 import select
 import signal
@@ -180,6 +181,36 @@ def test_f44_nobody_is_restarted_because_keepd_stood_still(keepd):
         kill(*reversed(frozen), number=signal.SIGCONT)
         passes(0.3)
         assert [one.replica(key)["restarts"] for key in ("beats/0", "asked/0")] == [0, 0]
+
+
+def test_f73_a_disk_that_hangs_delays_no_heartbeat_and_no_supervision(keepd):
+    """The log writer stands still, as in a write to a dead disk; more is told than pipes hold."""
+    one = keepd(f"""
+        services:
+          beats: {{command: {program("beats", "ready", "beat")}, ready: notify, watchdog: 500ms}}
+          brief: {{command: 'true', replicas: 9, backoff: {{first: 10ms, factor: 1, jitter: 0}}}}
+    """).up(ready=False)
+    began = one.becomes("beats/0", "RUNNING", ready=True)["uptime"]
+    writer = one.titles()["log writer"]
+    with open(one.run_dir / "events.fifo", "rb+", buffering=0) as pipe:
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, select.PIPE_BUF)
+    kill(writer, number=signal.SIGSTOP)
+    restarts = sum(replica["restarts"] for replica in one.replicas())
+    until(lambda: sum(replica["restarts"] for replica in one.replicas()) > restarts + 200)
+    until(lambda: one.replica("beats/0")["uptime"] > began + 1.2, every=0.1)
+    assert one.replica("beats/0")["restarts"] == 0
+    kill(writer, number=signal.SIGCONT)
+    one.tells("events could not be written")
+
+
+def test_f74_a_thread_that_is_well_is_no_heartbeat(keepd):
+    one = keepd(f"""
+        services:
+          web: {{command: {program("beats", "ready", "stuck")}, ready: notify, watchdog: 500ms}}
+    """).up()
+    until(lambda: "alive" in one.lines("web/0"))
+    one.tells("web/0 is not healthy: no heartbeat")
+    one.becomes("web/0", "RUNNING", restarts=1, ready=True)
 
 
 def test_f82_a_service_with_a_watchdog_gets_a_socket_of_its_own_and_its_own_pid(keepd):

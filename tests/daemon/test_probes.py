@@ -55,10 +55,11 @@ class Desk:
 def desk():
     desk = Desk()
     yield desk
-    pid = desk.probes.pid
+    probers = [os.dup(pidfd) for pidfd in desk.probes._pidfds]  # one that was killed among them
     desk.probes.close()
-    if pid is not None:
-        os.waitpid(pid, 0)
+    for pidfd in probers:
+        os.waitid(os.P_PIDFD, pidfd, os.WEXITED)
+        os.close(pidfd)
     desk.poller.close()
 
 

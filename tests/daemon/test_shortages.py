@@ -10,6 +10,8 @@ import signal
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.daemon.harness import Keepd, alive, kill, program, until
 from tests.ipc.groups import limited
 
@@ -37,7 +39,8 @@ def all_back(one, before):
     until(back)
 
 
-def test_f36_f47_while_no_process_can_be_forked_nobody_is_given_up(tmp_path):
+@pytest.mark.parametrize("seconds", [0, pytest.param(20, marks=pytest.mark.soak)])
+def test_f36_f47_while_no_process_can_be_forked_nobody_is_given_up(tmp_path, seconds):
     with limited("pids", "max") as group:
         one = Keepd(tmp_path, STEADY).up()
         try:
@@ -52,6 +55,8 @@ def test_f36_f47_while_no_process_can_be_forked_nobody_is_given_up(tmp_path):
                 lambda: next((r for r in one.replicas() if r["state"] == "BACKOFF"), None)
             )
             assert replica["next_start_in"] <= 0.3
+            select.poll().poll(seconds * 1000)
+            assert {r["state"] for r in one.replicas()} <= {"BACKOFF", "STARTING"}
             group.limit("max")
             all_back(one, before)
             assert one.status()["daemon"]["master_pid"] == master
@@ -79,7 +84,8 @@ def test_f36_while_there_are_no_descriptors_nobody_is_given_up(either):
     assert one.stop() == 0
 
 
-def test_f44_a_master_that_was_stopped_for_a_while_restarts_only_who_has_died(keepd):
+@pytest.mark.parametrize("seconds", [2.5, pytest.param(10, marks=pytest.mark.soak)])
+def test_f44_a_master_that_was_stopped_for_a_while_restarts_only_who_has_died(keepd, seconds):
     one = keepd(f"""
         defaults: {{backoff: {{first: 10ms}}}}
         services:
@@ -93,7 +99,7 @@ def test_f44_a_master_that_was_stopped_for_a_while_restarts_only_who_has_died(ke
     one.becomes("slow", "STARTING", run=2)
     kill(master, number=signal.SIGSTOP)
     kill(*victims.values())
-    select.poll().poll(2500)  # longer than the new one has to become ready
+    select.poll().poll(seconds * 1000)  # longer than the new one has to become ready
     kill(master, number=signal.SIGCONT)
     until(lambda: all(r["state"] == "RUNNING" for r in one.replicas()))
     runs = {r["id"]: r["run"] for r in one.replicas()}

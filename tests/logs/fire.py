@@ -44,10 +44,10 @@ def printer(fd, gate, load, seed):
     return main
 
 
-def under_fire(house, load, after):
+def under_fire(house, load, after, wrap=lambda main: main):
     """Let all print and be written; return how often the writer was killed meanwhile.
 
-    Each time `after(dice)` seconds after it is back.
+    Each time `after(dice)` seconds after it is back; `wrap` is for those that come after the first.
     """
     dice = random.Random(1)
     fds = {name: house.relay.open(name, 1, load.log) for name in load.names}
@@ -66,7 +66,7 @@ def under_fire(house, load, after):
             house.hear(after(dice))
             bury(house, pids)
             house.kill_writer()
-            house.start_writer()
+            house.start_writer(wrap)
             kills += 1
     finally:
         for pid in pids:

@@ -2,19 +2,26 @@
 
 import contextlib
 import os
+import random
+import resource
 import signal
 import sys
 
 import pytest
 
-from supervisor.core.spec import Log, LogFormat
+from supervisor.core.spec import Log, LogFormat, OnFull
 from supervisor.logs.paint import stamp_of, text_of
+from supervisor.records import replace
 from tests.logs.fire import Load, under_fire
 from tests.logs.house import House, numbered
+from tests.logs.test_trouble import accounted
 
 UNFINISHED = b" [keepd: no newline at the end]"
+CONTINUES = b" [keepd: line continues]"
+RECORD = b'{"level":"ERROR","message":"x"}\n'
 ROOMS = ("supervisor/logs/", "supervisor/ipc/relay")
-PURE = "supervisor/logs/formats"  # changes nothing, so that any death in it is like one before it
+# What changes nothing: any death in it is like one before it.
+PURE = tuple(f"supervisor/logs/{name}" for name in ("formats", "structured", "rate", "objects"))
 LINES = 24
 
 
@@ -24,7 +31,7 @@ def dying(steps, main):
     def trace(frame, event, _):
         nonlocal steps
         name = frame.f_code.co_filename
-        if PURE in name or not any(room in name for room in ROOMS):
+        if any(room in name for room in PURE) or not any(room in name for room in ROOMS):
             return None
         if event == "line":
             steps -= 1
@@ -61,12 +68,19 @@ def story(house, log):
     for run, first in ((1, 0), (2, LINES)):
         text = numbered(first, first + LINES) + b"end"
         house.write(house.relay.open("web/0", run, log), text)
+        if log.records:
+            wire = os.open(house.relay.records("web/0", run, None), os.O_RDWR)
+            house.write(wire, RECORD * LINES + RECORD[:11])
+            os.close(wire)
         house.relay.end("web/0", run)
 
 
-def expected():
+def expected(log):
     lines = numbered(0, 2 * LINES).split(b"\n")[:-1]
-    return [*lines[:LINES], b"end" + UNFINISHED, *lines[LINES:], b"end" + UNFINISHED]
+    ends = [b"end" + UNFINISHED]
+    if log.records:  # they come behind what was printed before the writer was there
+        ends = [b"end" + CONTINUES, *[b"ERROR: x"] * LINES, b'{"level":"E' + UNFINISHED]
+    return [*lines[:LINES], *ends, *lines[LINES:], *ends]
 
 
 def texts(house):
@@ -91,7 +105,7 @@ def dies_at(root, steps, log):
         house.until(lambda: not house.is_open("web/0", 2))
         seen.must_still_hold()
         found = house.lines("web/0") if log.format is LogFormat.TEXT else texts(house)
-        whole = expected()
+        whole = expected(log)
         assert found == (whole if log.max_files > 1 else whole[-len(found) :]), f"step {steps}"
         return died
     finally:
@@ -114,15 +128,17 @@ MILLION = Log(max_size=1_000_000, max_files=99)
 JSON = Log(max_size=2500, max_files=99, format=LogFormat.JSON)
 PACKED = Log(max_size=700, max_files=99, compress=True)
 ONE_FILE = Log(max_size=700, max_files=1)
+RECORDS = Log(max_size=700, max_files=99, records=True)
+ALL = [MANY_FILES, ONE_FILE, JSON, PACKED, RECORDS]
 
 
-@pytest.mark.parametrize("log", [MANY_FILES, ONE_FILE, JSON, PACKED])
+@pytest.mark.parametrize("log", ALL)
 def test_a_writer_that_dies_in_its_code_loses_doubles_and_tears_nothing(tmp_path, log):
     die_everywhere(tmp_path, log, first=3, stride=41)
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("log", [MANY_FILES, ONE_FILE, JSON, PACKED])
+@pytest.mark.parametrize("log", ALL)
 def test_a_writer_that_dies_at_any_line_of_its_code_does_no_harm(tmp_path, log):
     die_everywhere(tmp_path, log, first=1, stride=1)
 
@@ -139,10 +155,29 @@ def test_a_writer_killed_again_and_again_writes_every_line_once_whole_and_in_ord
 
 
 @pytest.mark.soak
-def test_a_million_lines_of_fifty_services_survive_a_writer_killed_100_ms_after_it_is_back(house):
-    load = Load(services=50, lines=20_000, log=MILLION, bursts=40, width=150, limit=600)
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_million_lines_of_fifty_services_survive_a_writer_killed_100_ms_after_it_is_back(
+    house, packed
+):
+    log = replace(MILLION, compress=packed)
+    load = Load(services=50, lines=20_000, log=log, bursts=40, width=150, limit=600)
     assert under_fire(house, load, lambda _: 0.1) >= 50
     for name in load.names:
         assert house.lines(name) == numbered(0, load.lines, load.width).split(b"\n")[:-1]
         assert all(path.stat().st_size < 1_000_300 for path in house.paths(name))
         assert len(house.paths(name)) > 1
+
+
+@pytest.mark.soak
+def test_a_million_lines_are_there_or_counted_when_writers_that_find_no_room_are_killed(house):
+    log = Log(max_size=100_000, max_files=9999, on_full=OnFull.DROP, format=LogFormat.RAW)
+    load = Load(services=20, lines=50_000, log=log, bursts=20, limit=600)
+    dice = random.Random(6)
+
+    def short_of_room(main):
+        most = dice.choice((30_000, 70_000, 1 << 30))
+        return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (most, 1 << 30)) or main()
+
+    assert under_fire(house, load, lambda dice: dice.uniform(0, 0.1), short_of_room) >= 50
+    lost = sum(accounted(house.text(name), numbered(0, load.lines)) for name in load.names)
+    assert 1000 < lost < 900_000

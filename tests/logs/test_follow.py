@@ -247,9 +247,10 @@ def test_show_follows_until_nobody_reads(tmp_path):
     assert shown.look_away() == 0
 
 
-def test_f64_following_goes_on_when_the_directory_was_deleted_and_made_anew(tmp_path):
-    logs = Logs(tmp_path / "web")
-    logs.folder.mkdir()
+@pytest.mark.parametrize("what", ["deleted", "renamed", "renamed above"])
+def test_f64_following_goes_on_when_the_directory_has_gone_and_is_made_anew(tmp_path, what):
+    logs = Logs(tmp_path / "log" / "web")
+    logs.folder.mkdir(parents=True)
     logs.write(b"one\n")
     read, write = os.pipe()
     streams, choice = {"web/0": logs.path}, Choice(last=1, follow=True)
@@ -258,8 +259,12 @@ def test_f64_following_goes_on_when_the_directory_was_deleted_and_made_anew(tmp_
     assert os.read(read, 100) == b"one\n"
     logs.write(b"and a half\n")  # by then it follows
     assert os.read(read, 100) == b"and a half\n"
-    shutil.rmtree(logs.folder)
-    logs.folder.mkdir()
+    if what == "deleted":
+        shutil.rmtree(logs.folder)
+    else:
+        old = logs.folder if what == "renamed" else logs.folder.parent
+        old.rename(tmp_path / "old")
+    logs.folder.mkdir(parents=True)
     logs.write(b"two\n")
     assert select.select((read,), (), (), 20.0)[0]
     assert os.read(read, 100) == b"two\n"

@@ -111,7 +111,8 @@ def test_s15_a_service_that_owns_its_log_directory_cannot_have_a_rotation_write_
     other.mkdir()
     fd = written.relay.open("web/0", 1, Log(max_size=1000, max_files=99))
     print_some(written, fd, 0, 200)
-    written.until(lambda: len(written.paths("web/0")) > 2)
+    written.until(lambda: written.text("web/0").endswith(numbered(199, 200)))
+    assert len(written.paths("web/0")) > 2
     (written.log_dir / "web").rename(tmp_path / "old")
     (written.log_dir / "web").symlink_to(other)
     print_some(written, fd, 200, 400)

@@ -223,7 +223,8 @@ def test_s14_a_planted_link_is_not_written_through(written, tmp_path, plant):
     plant(secret, written.log_dir / "web/0.log")
     written.write(written.relay.open("web/0", 1, Log()), b"hello\n")
     written.until(lambda: written.troubles)
-    assert "cannot write the log of web/0" in written.troubles[0]
+    why = {os.symlink: os.strerror(errno.ELOOP), os.link: "0.log is not a file of its own"}[plant]
+    assert written.troubles[0].startswith(f"cannot write the log of web/0: {why}; ")
     assert secret.read_bytes() == b""
     (written.log_dir / "web/0.log").unlink()
     written.end("web/0")
@@ -253,7 +254,7 @@ def test_finish_writes_everything_and_keepds_own_events_last(written):
     assert os.listdir(written.run_dir / "fifo/web") == []
 
 
-def test_two_writers_never_write_into_one_directory(written, tmp_path):
+def test_f55_two_writers_never_write_into_one_directory(written, tmp_path):
     (tmp_path / "other").mkdir()
     other = House(tmp_path / "other")
     other.log_dir = written.log_dir
@@ -265,6 +266,22 @@ def test_two_writers_never_write_into_one_directory(written, tmp_path):
         other.until(lambda: other.relay.writer_pid == other.pid)
     finally:
         other.close()
+
+
+def test_f55_two_streams_never_write_into_one_file(written):
+    first = written.relay.open("web/0", 1, RAW)
+    os.write(first, b"one\n")
+    written.until(lambda: written.text("web/0") == b"one\n")
+    os.link(written.log_dir / "web/0.log", written.log_dir / "web/1.log")
+    os.write(written.relay.open("web/1", 1, RAW), b"other\n")
+    written.until(lambda: written.troubles)
+    assert "cannot write the log of web/1: 1.log is not a file of its own" in written.troubles[0]
+    os.write(first, b"two\n")
+    written.end("web/0")
+    assert written.text("web/0") == b"one\ntwo\n"
+    (written.log_dir / "web/1.log").unlink()
+    written.end("web/1")
+    assert written.text("web/1") == b"other\n"
 
 
 def test_a_removed_fifo_of_an_ended_run_holds_up_nothing(house):

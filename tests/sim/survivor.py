@@ -23,6 +23,7 @@ class Survivor(Witness):
 
     def died(self, before, lost, event, *, unheard, whole):
         """Believe what was noted: of those `lost` nothing new, and nothing at all if `unheard`."""
+        self.crowd = len(self.services)
         pasts, wishes, restarted, self.left = before
         for key in lost:
             self.pasts[key] = pasts.get(key) or Past(self.state.STOPPED)

@@ -158,12 +158,14 @@ class World:
             self.say(run, BecameReady(run.number))
 
     def _beat(self, run, hangs):
+        if run.survived:  # a KILL, in state D: it does nothing any more
+            return
         if run.leader and not (hangs and self.chance() < 0.2):
             self.say(run, Beat(run.number))
             self.at(run.spec.watchdog * 0.4, self._beat, run, hangs)
 
     def _be_checked(self, run):
-        if not run.leader:
+        if not run.leader or run.survived:
             return
         chance, every = self.chance, run.spec.health.every
         if chance() < 0.1:

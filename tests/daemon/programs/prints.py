@@ -42,6 +42,21 @@ def blob(portions, size):
         say(b"x" * int(size))
 
 
+NOISE = {
+    "line": b"x",
+    "flood": b"y" * 99 + b"\n",
+    "junk": bytes(range(256)),
+    "escapes": b"\x1b[2J\x1b]0;gotcha\x07\x9b31m\rroot# ",
+}
+
+
+def noise(kind):
+    """Print it for ever, as fast as it can."""
+    text = NOISE[kind] * (65_536 // len(NOISE[kind]))
+    while True:
+        say(text)
+
+
 def junk():
     """Print all bytes there are, and then stay."""
     say(bytes(range(256)) * 40)
