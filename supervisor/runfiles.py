@@ -151,8 +151,8 @@ class RunFile:
         self.groups = str(head.get("groups", ""))
         notes: dict[str, dict[str, Any]] = {}
         traces: dict[str, Trace] = {}
-        self.damaged = len(text) % _SLOT > 0
-        for number in range(1, len(text) // _SLOT):
+        self.damaged = len(text) % _SLOT not in {0, _TRACE_AT}  # the last may have no process yet
+        for number in range(1, -(-len(text) // _SLOT)):
             slot = text[number * _SLOT : (number + 1) * _SLOT]
             noted = _note(slot[:_TRACE_AT])
             if not noted:
