@@ -21,7 +21,7 @@ from supervisor.launch import Launch
 from supervisor.logs import terminal
 from supervisor.offspring import Helper, Offspring
 from supervisor.records import record
-from supervisor.unix import kin, limits, notify, process, rights, signals
+from supervisor.unix import kin, limits, process, rights, signals
 from supervisor.wards import Wards, Watch
 
 PAUSE = 0.2  # seconds before a helper that crashes is started again, doubled up to some six
@@ -56,13 +56,14 @@ def run(launch: Launch, given: Offspring | None = None) -> int:
     )
     hangs_up = launch.foreground and process.has_terminal()
     anchor = Anchor(children, wake, hangs_up, Wards(children), Watch(children))
+    anchor.stopping = launch.ends
     gc.collect()
     gc.freeze()  # what is forked from here on shares these pages for good
     gc.enable()
     if launch.foreground:
         children.fork_follower(terminal.marks(launch.log_dir))
     children.fork_writer()
-    children.fork_master(stopping=False, first=True)
+    children.fork_master(stopping=anchor.stopping, first=True)
     while anchor.code is None:
         _turn(anchor)
     _finish(anchor)
@@ -84,6 +85,7 @@ def _turn(anchor: Anchor) -> None:
     if master.sock is not None:
         poll.register(master.sock, select.POLLIN)
     poll.poll(_pause(anchor))
+    anchor.children.kept.manager.flush()
     _hear(anchor)
     for number in anchor.wake.take():
         if number != signal.SIGCHLD:
@@ -107,6 +109,7 @@ def _pause(anchor: Anchor) -> float:
     """Return the milliseconds until the next look, should no signal tell of anything before."""
     dying = anchor.children.master.pid and anchor.children.master.sock is None
     due = [helper.due - time.monotonic() for helper in _missing(anchor)]
+    due.append(anchor.children.kept.manager.pause())
     return max(0.0, min([DYING if dying else SWEEP, *due])) * 1000 + 1
 
 
@@ -144,7 +147,7 @@ def _hear(anchor: Anchor) -> None:
                 anchor.wards.let_go(int(pid))
         else:
             anchor.stopping = anchor.stopping or text == "STOPPING=1"
-            notify.sd_notify(text)
+            anchor.children.kept.manager.tell(text.partition("=")[0], text)
 
 
 def _forward(anchor: Anchor, number: int) -> None:

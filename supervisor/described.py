@@ -11,20 +11,23 @@ from supervisor import __version__
 from supervisor.config.plan import Plan
 from supervisor.core import snapshot
 from supervisor.core.supervisor import Supervisor
+from supervisor.launch import Launch
 from supervisor.logs.relay import LogRelay
 from supervisor.processes import Processes
 from supervisor.readiness import Readiness
-from supervisor.superiors import Anchored
+from supervisor.superiors import Anchored, Superiors
 
 
 class Master(Protocol):
     """Whose state it is."""
 
+    launch: Launch
     plan: Plan
     supervisor: Supervisor
     relay: LogRelay
     processes: Processes
     readiness: Readiness
+    superiors: Superiors
 
 
 class Described:
@@ -45,6 +48,11 @@ class Described:
             "config": master.plan.config,
             "version": __version__,
             "unattributed": [pid for pid in master.processes.strangers() if pid != prober],
+            "mode": self._mode(),
+            "helpers": {
+                "prober": [] if prober is None else [prober],
+                "zygote": sorted(master.processes.zygotes()),
+            },
         }
         return {"version": 1, "daemon": daemon, "services": self._services(ids)}
 
@@ -53,6 +61,12 @@ class Described:
         (service,) = self._services([key]).values()
         replica: dict[str, Any] = service["replicas"][0]
         return replica
+
+    def _mode(self) -> str:
+        """Return who goes on when the anchor dies."""
+        if self._master.superiors.managed:
+            return "managed"  # whoever has started us, systemd say, starts another
+        return "foreground" if self._master.launch.foreground else "detached"
 
     def _services(self, ids: Iterable[str]) -> dict[str, Any]:
         facts = snapshot.Facts(self._master.processes.pid, self._word)

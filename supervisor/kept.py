@@ -10,39 +10,39 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterable
 
 from supervisor.unix import notify, rights
 from supervisor.unix.poller import Poller
 
 _AT_ONCE = rights.MOST
-_STORED = ("fifo", "pidfd", "notify")
 
 
 class Kept:
     """The anchor's side: what it keeps, by name."""
 
     def __init__(self) -> None:
+        self.manager = notify.Manager()
         self._fds = notify.stored()  # what systemd has kept for us
-        self._stores = bool(os.environ.get("FDSTORE")) or bool(self._fds)
 
     def take(self, names: list[str], fds: list[int]) -> None:
         """Keep descriptors that are ours from now on; a name that is known gets another."""
         for name, fd in zip(names, fds, strict=False):
-            before = self._fds.pop(name, None)
-            if before is not None:
-                os.close(before)
+            before = self._fds.get(name)
+            if before is not None and os.path.sameopenfile(before, fd):  # by another master
+                os.close(fd)
+                continue
+            self.drop([name])
             self._fds[name] = fd
-            if self._stores:
-                notify.store(name, fd)
+            self.manager.store(name, fd)
 
     def drop(self, names: list[str]) -> None:
         """Keep these no longer."""
         for name in names:
             fd = self._fds.pop(name, None)
             if fd is not None:
+                self.manager.unstore(name)
                 os.close(fd)
-                if self._stores:
-                    notify.sd_notify(f"FDSTOREREMOVE=1\nFDNAME={notify.stored_name(name)}")
 
     def named(self, *kinds: str) -> dict[str, int]:
         """Return all of some kinds, by their whole names."""
@@ -66,18 +66,27 @@ class Keeping:
         self._new: dict[str, int] = {}  # not told yet; descriptors stay their owner's
         self._old: dict[str, None] = {}
         self._waiting = False
+        self._kept: set[str] = set()
 
     def keep(self, name: str, fd: int) -> None:
         """Have a descriptor kept, which must stay open until it is dropped."""
         self._new[name] = fd
         self._old.pop(name, None)
+        self._kept.add(name)
         self._soon()
 
     def drop(self, name: str) -> None:
         """Have it kept no longer."""
         self._new.pop(name, None)
         self._old[name] = None
+        self._kept.discard(name)
         self._soon()
+
+    def only(self, names: Iterable[str]) -> None:
+        """Drop what of all these we have not kept: earlier masters have, of runs that are over."""
+        for name in names:
+            if name not in self._kept:
+                self.drop(name)
 
     def flush(self) -> None:
         """Tell the anchor; what it has no room for now is told with the next."""

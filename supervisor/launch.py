@@ -9,9 +9,18 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import select
+import signal
+import time
 
+from supervisor.ipc.pidfd import send_signal
 from supervisor.records import record
+from supervisor.unix import kin
 from supervisor.unix.private import make_private, open_private, write_beside
+
+PATIENCE = 1.0  # seconds that a master without an anchor has to leave by itself
+_TRIES = 5.0  # seconds for it to be gone, once it is killed
+_GLANCE = 20  # milliseconds
 
 
 @record(frozen=True)
@@ -27,6 +36,14 @@ class Launch:
     foreground: bool = True  # False: detached; nobody watches a terminal, a hang-up ends nothing
     colour: bool = False  # the terminal shows colours
     given_dir: str | None = None  # run_dir, where it was not the config that named it
+    managed: bool = False  # systemd has started us, and starts the next anchor should this one die
+
+    ends: bool = False  # it only ends what a killed one has left, and leaves
+
+    @property
+    def watched(self) -> bool:
+        """Return whether somebody watches at a terminal, who must not leave services behind."""
+        return self.foreground and not self.managed
 
 
 class Taken(Exception):  # noqa: N818 (it names what is the case)
@@ -57,6 +74,73 @@ def claim(run_dir: str) -> int:
         os.close(lock)
         raise taken from None
     return lock
+
+
+def claim_from_dead(run_dir: str) -> int:
+    """Return what claim does, also where only what a dead anchor has left holds the lock.
+
+    A master whose anchor has died leaves at once; one that is stopped, or hangs, is killed.
+    """
+    try:
+        return claim(run_dir)
+    except Taken as taken:
+        path = f"{run_dir}/lock"
+        if taken.pid is None or taken.pid in _holders(path):
+            raise
+        lock = _claimed_within(run_dir, PATIENCE)
+        if lock is not None:
+            return lock
+        for pid in filter(_is_master, _holders(path)):
+            seen = kin.stat(pid)
+            pidfd = kin.hold(pid, seen.start) if seen else None
+            if pidfd is not None:
+                send_signal(pidfd, signal.SIGKILL)
+                os.close(pidfd)
+        lock = _claimed_within(run_dir, _TRIES)
+        if lock is None:
+            raise
+        return lock
+
+
+def _claimed_within(run_dir: str, limit: float) -> int | None:
+    end = time.monotonic() + limit
+    while time.monotonic() < end:
+        with contextlib.suppress(Taken):
+            return claim(run_dir)
+        select.poll().poll(_GLANCE)
+    return None
+
+
+def _holders(path: str) -> set[int]:
+    """Return who has a file open, as far as we may see."""
+    at, found = os.stat(path), set()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            for fd in os.listdir(f"/proc/{pid}/fd"):
+                if _same(f"/proc/{pid}/fd/{fd}", at):
+                    found.add(int(pid))
+    return found - {os.getpid()}
+
+
+def _is_master(pid: int) -> bool:
+    with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
+        return file.read(64).startswith(b"keepd: master")
+    return False
+
+
+def _same(path: str, at: os.stat_result) -> bool:
+    with contextlib.suppress(OSError):
+        return os.path.samestat(os.stat(path), at)
+    return False
+
+
+def left(run_dir: str) -> str | None:
+    """Return the plan in force of a keepd that was killed; None: it has ended in order."""
+    try:
+        with open(f"{run_dir}/applied.json", encoding="ascii") as plan:
+            return plan.read() if os.path.exists(f"{run_dir}/runs") else None
+    except OSError:  # there is none, or it is not ours
+        return None
 
 
 def sign(lock: int) -> None:

@@ -55,7 +55,7 @@ from supervisor.runfiles import RunFile
 from supervisor.runs import Place
 from supervisor.superiors import Anchored, Promoted, Superiors
 from supervisor.ties import Ties
-from supervisor.unix import process
+from supervisor.unix import notify, process
 from supervisor.unix.poller import Poller
 from supervisor.verbs import Desk, Verbs
 
@@ -83,7 +83,8 @@ def run_master(launch: Launch, anchored: Anchored) -> int:
             master.stumbled(traceback.format_exc(limit=-3))
     if master.superiors.promoted:
         raise Promoted(master.heirlooms())
-    master.close()
+    if master.code != process.CRASHED:  # else all stays as it is, for who takes it over
+        master.close()
     return master.code
 
 
@@ -116,7 +117,7 @@ class Master:
         parent = Parent(anchored.orphans, self.superiors.let_go, anchored.kept)
         ties = Ties(
             *(self.file, self.keeping, Inherited(self.file, parent), anchored.kept),
-            stores="FDSTORE" in os.environ,
+            stores=notify.stores(),
         )
         self.processes = Processes(self.poller, self._report, self.relay, place, ties)
         services, order = self.supervisor.services, self.processes.order
@@ -169,6 +170,7 @@ class Master:
             self.handle(ShutdownWanted())
         else:
             self.handle(PlanWanted(self.plan.services))
+        self.keeping.only(anchored.names)
         lives = [service for service in services.values() if not service.at_rest]
         if past.notes:
             count = f"{len(lives)} of {len(services)} replicas"

@@ -70,7 +70,7 @@ class Offspring:
         given = self.kept.named("notify", "pidfd")
         anchored = Anchored(
             *(its.fileno(), os.getpid(), self.nofile, stopping, self.foreign),
-            *(self.beat, self.born, first, given),
+            *(self.beat, self.born, first, given, frozenset(self.kept.all())),
         )
         launch = self.launch
         self.beat.reset()
@@ -101,7 +101,7 @@ class Offspring:
             """Nobody is left who could stop the services that somebody watched on a terminal."""
             leftovers.sweep_leftovers(run_dir, None, tuple)
 
-        last = bereaved if launch.foreground else None
+        last = bereaved if launch.watched else None
         self.writer.close()
         self._fork(
             self.writer,

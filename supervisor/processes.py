@@ -141,6 +141,10 @@ class Processes:
         if self.place.tree is not None and id not in self._book.by_id:
             self.place.tree.group(id).remove()
 
+    def zygotes(self) -> set[int]:
+        """Return the pids of our zygotes."""
+        return self._births.helpers()
+
     def strangers(self) -> list[int]:
         """Return children of ours that can be attributed to no run: descendants that hid."""
         self.deaths.sweeper.look_anew()

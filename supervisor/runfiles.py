@@ -75,6 +75,8 @@ class RunFile:
         path = f"{self._locks}/{self.number}"
         self._lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for number in list(self._others):  # those of whom nobody is on its way are let go
+            self.being_born(number)
 
     def being_born(self, number: int) -> bool:
         """Return whether a newborn of master `number` may be on its way to its exec still."""
@@ -108,7 +110,7 @@ class RunFile:
     def forget(self, key: str, run: int) -> None:
         """Remember of a replica that is removed nothing but the number of its latest run."""
         self._plans.pop(key, None)
-        self._write(key, {"id": key, "plan": "", **memory.forgotten(run)})
+        self._write(key, {"id": key, "plan": "", "by": self.number, **memory.forgotten(run)})
 
     def _write(self, key: str, noted: Mapping[str, Any]) -> None:
         text = json.dumps(noted, separators=(",", ":"))

@@ -36,6 +36,7 @@ class Anchored:
     born: float  # when the anchor was (monotonic seconds)
     first: bool  # nobody was master here before, since the launch
     kept: Mapping[str, int]  # what earlier masters had kept, by name
+    names: frozenset[str]  # of all that is kept, also of what is not handed over
 
     def orphans(self) -> list[int]:
         """Return the children of the anchor that an earlier master has left behind."""
@@ -74,9 +75,9 @@ class Superiors:
     def __init__(self, poller: Poller, anchored: Anchored, master: Master) -> None:
         self._poller = poller
         self._master = master
-        self.managed = "NOTIFY_SOCKET" in os.environ  # by systemd
+        self.managed = master.launch.managed
         self.promoted = False  # the anchor is gone, and we are to be it
-        self.changed = False  # a state, since systemd was told of them
+        self.changed = True  # a state, since systemd was told of them
         self._told = ""
         self._interrupts = 0
         self._signals = signals.SignalPipe()
@@ -140,7 +141,7 @@ class Superiors:
         """Stop what somebody watched; else leave it as it is, for an anchor that takes over."""
         if self.managed:  # systemd starts another
             self._master.code = process.CRASHED
-        elif self._master.launch.foreground:
+        elif self._master.launch.watched:
             self._master.say("the anchor is gone: stopping everything")
             self._master.handle(ShutdownWanted(HURRIED))
         else:

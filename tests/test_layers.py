@@ -37,7 +37,11 @@ DOORS = {
     "config": STDLIB
     | RECORDS
     | {"supervisor.config", "supervisor.core.spec", "supervisor.unix", "yaml", "msgspec"},
+    "drill": STDLIB
+    | RECORDS
+    | {"supervisor.drill", "supervisor.control.client", "supervisor.unix", "supervisor.ipc"},
     "cli": STDLIB
+    | {"supervisor.drill"}
     | {"supervisor.cli", "supervisor.control.client", "supervisor.config.reader"}
     | {"supervisor.config.plan", "supervisor.config.places", "supervisor.config.faults"}
     | {"supervisor.logs.follow", "supervisor.launch", "supervisor"},

@@ -64,16 +64,60 @@ def _anchor() -> ModuleType:
 
 
 def _prepared(options: Namespace) -> launch.Launch:
+    managed = not options.detach and "NOTIFY_SOCKET" in os.environ
     config = place.find_config(options.config)
-    text = reading.plan_text(config, options.runtime_dir, _anchor)
+    try:
+        text = reading.plan_text(config, options.runtime_dir, _anchor)
+    except Failure as failure:
+        before = _in_force(options, failure) if managed else None
+        if before is None:
+            raise
+        text = before
     whole = plan.decode(text) if options.names else plan.outline(text)
     names.meant(whole, options.names)  # a name that means nothing changes nothing
-    lock = _claimed(whole.run_dir)
+    lock = _claimed(whole.run_dir, managed)
     try:
         launch.apply(whole.run_dir, text)
     except OSError as error:
         raise _unusable(whole.run_dir, error) from None
     _make_log_dir(whole.log_dir)
+    return _launch(options, whole, lock, managed=managed)
+
+
+def _in_force(options: Namespace, failure: Failure) -> str | None:
+    """Return the plan of a keepd that was killed: a fault in another must not cost its services."""
+    with contextlib.suppress(Failure):
+        text = launch.left(place.run_dir(options))
+        if text is not None:
+            for line in (failure.message, *failure.lines):
+                print(show.clean(line), file=sys.stderr)
+            print("keepd goes on with the list of services that was in force", file=sys.stderr)
+        return text
+    return None
+
+
+def finish(options: Namespace) -> int | None:
+    """End what a killed keepd has left, in order, as that one would have; None: there is none."""
+    run_dir = place.run_dir(options)
+    text = launch.left(run_dir)
+    if text is None:
+        return None
+    whole = plan.outline(text)
+    try:
+        lock = launch.claim_from_dead(run_dir)
+    except launch.Taken as taken:
+        text = f"cannot stop keepd (pid {taken.pid}): it was restarted meanwhile; try again"
+        raise Failure(FAILED, "failed", text) from None
+    except OSError as error:
+        raise _unusable(run_dir, error) from None
+    launch.sign(lock)
+    start = _launch(options, whole, lock, ends=True)
+    return int(_anchor().run(start))
+
+
+def _launch(
+    options: Namespace, whole: plan.Plan, lock: int, *, managed: bool = False, ends: bool = False
+) -> launch.Launch:
     named = options.runtime_dir or os.environ.get("KEEPD_RUNTIME_DIR")
     return launch.Launch(
         run_dir=whole.run_dir,
@@ -81,10 +125,12 @@ def _prepared(options: Namespace) -> launch.Launch:
         project=whole.name,
         folder=whole.folder,
         lock_fd=lock,
-        names=tuple(options.names),
-        foreground=not options.detach,
+        names=() if ends else tuple(options.names),
+        foreground=not ends and not options.detach,
         colour=show.coloured(sys.stdout),
         given_dir=whole.run_dir if named else None,
+        managed=managed,
+        ends=ends,
     )
 
 
@@ -100,9 +146,9 @@ def _make_log_dir(log_dir: str) -> None:
         raise Failure(FAILED, "bad-log-dir", text)
 
 
-def _claimed(run_dir: str) -> int:
+def _claimed(run_dir: str, evict: bool) -> int:
     try:
-        return launch.claim(run_dir)
+        return (launch.claim_from_dead if evict else launch.claim)(run_dir)
     except launch.Taken as taken:
         who = f" (pid {taken.pid})" if taken.pid else ""
         text = f"cannot start keepd: it is already running here{who}"

@@ -29,7 +29,8 @@ _ABOUT = {
     "restart": "Stop services and start them again, and wait until they are ready.",
     "signal": "Send a signal to the main process of each service.",
     "wait": "Wait until services have reached a state. Exit code 1: they cannot reach it.",
-    "down": "Stop all services in order, then keepd itself, and wait until it is gone.",
+    "down": "Stop all services in order, then keepd itself, and wait until it is gone.\n"
+    "Where keepd was killed, what it has left is stopped.",
     "version": "Show the version of this command, and of the daemon if one runs.",
 }
 
@@ -61,10 +62,10 @@ def run(options: Namespace) -> int:
     """Carry out the word."""
     if options.word == "version":
         return _version(options)
+    if options.word == "down":
+        return _ended_anyway(options)
     with Client.connect(place.socket_path(options)) as client:
         match options.word:
-            case "down":
-                return _down(client, options)
             case "signal":
                 params = {"names": options.names, "signal": options.signal}
                 return _told(client.call("signal", params), options, "signalled")
@@ -127,6 +128,22 @@ def listed(replicas: list[str]) -> str:
     """Return the ids on one line, not all of them if they are many."""
     more = len(replicas) - _SHOWN
     return " ".join(replicas[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def _ended_anyway(options: Namespace) -> int:
+    """Have keepd end everything, or do it ourselves where a killed one has left something."""
+    try:
+        with Client.connect(place.socket_path(options)) as client:
+            return _down(client, options)
+    except NoDaemon:
+        from . import up
+
+        code = up.finish(options)
+        if code is None:
+            raise
+    if not code and not options.json:
+        print("what a killed keepd has left is stopped")
+    return code
 
 
 def _down(client: Client, options: Namespace) -> int:

@@ -23,6 +23,7 @@ from .process import whole
 
 _ROUNDS = 100
 _KILL = 9
+_MADE = re.compile(r"keepd\..+\.[0-9a-f]{8}")  # a base that is no unit's, but made by us
 
 
 def _write(path: str, text: bytes) -> None:
@@ -172,7 +173,7 @@ class Tree:
         with contextlib.suppress(OSError):
             _write(f"{self.outside}/cgroup.procs", b"0")
         self.leaf.remove()
-        if self.base != self.outside:
+        if _MADE.fullmatch(os.path.basename(self.base)):
             with contextlib.suppress(OSError):
                 os.rmdir(self.base)
 
@@ -241,8 +242,8 @@ def settle(project: str, run_dir: str, before: str = "") -> tuple[Tree | None, s
         if before and os.path.isdir(f"{before}/services") and (not tree or tree.base != before):
             own = _own_folder() or before
             inside = own == before or own.startswith(f"{before}/")
-            named = os.path.basename(before).startswith("keepd.")
-            outside = own if not inside else os.path.dirname(before) if named else before
+            made = _MADE.fullmatch(os.path.basename(before))
+            outside = own if not inside else os.path.dirname(before) if made else before
             tree, why = Tree(before, outside), ""
         if tree is not None:
             tree.settle()

@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import array
 import contextlib
+import errno
+import math
 import os
 import re
 import socket
 import struct
+import time
 from collections.abc import Iterator
 
 from supervisor.records import record
@@ -25,6 +28,8 @@ _MICROSECONDS = re.compile(r"[0-9]{1,20}", re.ASCII)
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid
 _LONGEST = 107  # bytes of a socket's path, with its final zero 108
 _PER_TURN = 64
+_NO_ROOM = {errno.EAGAIN, errno.ENOBUFS, errno.ETOOMANYREFS}
+_RETRY = 0.02  # seconds
 
 
 class PathTooLongError(OSError):
@@ -39,31 +44,82 @@ def _address() -> str | None:
     return "\0" + address[1:] if address.startswith("@") else address
 
 
-def sd_notify(text: str) -> None:
-    """Tell whoever started us, if it listens at $NOTIFY_SOCKET; never raises, never blocks."""
+def sd_notify(text: str, *fds: int) -> bool:
+    """Tell whoever started us, if it listens at $NOTIFY_SOCKET; never raises, never blocks.
+
+    False: it has no room for more at present.
+    """
     address = _address()
     if address is None:
-        return
-    with (
-        contextlib.suppress(OSError),
-        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock,
-    ):
-        sock.sendto(text.encode(), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL, address)
-
-
-def store(name: str, fd: int) -> None:
-    """Have systemd keep a copy of a descriptor, unwatched, for whoever comes after us."""
-    address = _address()
-    if address is None:
-        return
-    text = f"FDSTORE=1\nFDPOLL=0\nFDNAME={stored_name(name)}"
-    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [fd]))]
+        return True
+    rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
     flags = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
-    with (
-        contextlib.suppress(OSError),
-        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock,
-    ):
-        sock.sendmsg([text.encode()], rights, flags, address)
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+            sock.sendmsg([text.encode()], rights, flags, address)
+    except OSError as error:
+        return error.errno not in _NO_ROOM
+    return True
+
+
+def stores() -> bool:
+    """Return whether our service manager keeps descriptors; before 254 the unit must tell us."""
+    return _address() is not None and os.environ.get("FDSTORE", "0") != "0"
+
+
+class Manager:
+    """Our service manager, if there is one: what it is to be told, in order, and that we live.
+
+    Thousands of descriptors to be stored fill its socket; nothing of that may get lost.
+    """
+
+    def __init__(self) -> None:
+        self._untold: dict[str, tuple[str, tuple[int, ...]]] = {}
+        self._stores = stores()
+        self._interval = _watchdog() / 3
+        self._due = 0.0
+
+    def tell(self, key: str, text: str, *fds: int) -> None:
+        """Tell it now or soon; an earlier text of the same key that is not told yet is forgotten.
+
+        Descriptors have to stay open until then.
+        """
+        self._untold.pop(key, None)
+        self._untold[key] = (text, fds)
+        self.flush()
+
+    def store(self, name: str, fd: int) -> None:
+        """Have it keep a copy of a descriptor, unwatched, for whoever comes after us."""
+        if self._stores:
+            self.tell(f"+{name}", f"FDSTORE=1\nFDPOLL=0\nFDNAME={stored_name(name)}", fd)
+
+    def unstore(self, name: str) -> None:
+        """Have it keep that no longer."""
+        if self._stores and self._untold.pop(f"+{name}", None) is None:
+            self.tell(f"-{name}", f"FDSTOREREMOVE=1\nFDNAME={stored_name(name)}")
+
+    def flush(self) -> None:
+        """Tell it what it had no room for, and from time to time that we live."""
+        now = time.monotonic()
+        if self._interval and now >= self._due and sd_notify("WATCHDOG=1"):
+            self._due = now + self._interval
+        for key, (text, fds) in list(self._untold.items()):
+            if not sd_notify(text, *fds):
+                return
+            del self._untold[key]
+
+    def pause(self) -> float:
+        """Return the seconds until flush() is due."""
+        if self._untold:
+            return _RETRY
+        return self._due - time.monotonic() if self._interval else math.inf
+
+
+def _watchdog() -> float:
+    """Return the seconds after which we are taken for hung if we say nothing; 0: never."""
+    usec = os.environ.get("WATCHDOG_USEC", "")
+    ours = os.environ.get("WATCHDOG_PID", "") in {"", str(os.getpid())}
+    return int(usec) / 1e6 if ours and _MICROSECONDS.fullmatch(usec) else 0.0
 
 
 def stored_name(name: str) -> str:

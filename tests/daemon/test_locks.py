@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon.harness import LIMIT, alive, ends, kill, program, until
+from tests.daemon.harness import LIMIT, alive, ends, kill, program, tagged, until
 
 WEB = "services: {web: {command: [sleep, '1000']}}"
 ALONE = f"services: {{web: {{command: {program('alone')}, ready: {{log: holds}}}}}}"
@@ -32,7 +32,8 @@ def left_behind(one):
     for title in sorted(titles):  # the anchor first: stopped, it starts nobody again
         kill(titles[title], number=signal.SIGSTOP)
     kill(*titles.values())
-    one.process.wait(LIMIT)
+    if one.process is not None:
+        one.process.wait(LIMIT)
     for pid in titles.values():
         until(lambda pid=pid: not alive(pid))
 
@@ -80,10 +81,32 @@ def test_f70_a_keepd_that_was_killed_leaves_its_number_and_a_stranger_may_get_it
         assert lock.read() == f"{one.process.pid}\n"
         lock.seek(0)
         lock.write(f"{stranger.pid}\n")
-    assert one.run("down").returncode == 3  # nobody is asked, and nobody signalled
+    assert one.run("status").returncode == 3  # nobody is asked
+    assert one.run("down").returncode == 0  # and nobody signalled but what was left
     one.up()
     assert stranger.poll() is None
     assert one.replica("web/0")["state"] == "RUNNING"
+
+
+def test_down_stops_in_order_what_a_killed_keepd_has_left(keepd):
+    one = keepd("""
+        services:
+          base: {command: "trap 'echo base ends; exit' TERM; sleep 1000 & wait", shell: true}
+          top:
+            command: "trap 'echo top ends; exit' TERM; setsid sleep 1000 & wait"
+            shell: true
+            depends_on: [base]
+    """).up_detached()
+    left_behind(one)
+    assert len(tagged(one.run_dir)) == 4
+    done = one.run("down")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "what a killed keepd has left is stopped\n"
+    assert tagged(one.run_dir) == []
+    assert (one.lines("base/0"), one.lines("top/0")) == (["base ends"], ["top ends"])
+    told = [line for line in one.lines("keepd") if " stopped " in line]
+    assert [line.split()[0] for line in told] == ["top/0", "base/0"]
+    assert one.run("down").returncode == 3
 
 
 def test_f71_a_socket_file_that_was_left_behind_is_replaced(keepd):

@@ -1,6 +1,7 @@
 """sd_notify, spoken and heard."""
 
 import contextlib
+import math
 import os
 import socket
 import stat
@@ -9,7 +10,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from supervisor.unix.notify import NotifySocket, PathTooLongError, Words, parse, sd_notify
+from supervisor.unix.notify import (
+    Manager,
+    NotifySocket,
+    PathTooLongError,
+    Words,
+    parse,
+    sd_notify,
+)
 from supervisor.unix.private import make_folders
 
 
@@ -147,3 +155,69 @@ def test_an_abstract_address_is_spoken_to(monkeypatch):
         monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}")
         sd_notify("READY=1")
         assert sock.recv(100) == b"READY=1"
+
+
+@pytest.fixture
+def listener(monkeypatch):
+    """A service manager's end, which keeps descriptors."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        name = f"keepd-test-manager-{os.getpid()}"
+        sock.bind(f"\0{name}")
+        sock.setblocking(False)
+        monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}")
+        monkeypatch.setenv("FDSTORE", "4096")
+        yield sock
+
+
+def heard(listener):
+    """Return what was told so far."""
+    texts = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            text, fds, _, _ = socket.recv_fds(listener, 4096, 4)
+            texts.append(text.decode())
+            for fd in fds:
+                os.close(fd)
+    return texts
+
+
+def names(texts, verb):
+    return [text.partition("FDNAME=")[2] for text in texts if text.startswith(verb)]
+
+
+def test_a_manager_with_no_room_is_told_everything_in_the_end(listener):
+    manager, texts = Manager(), []
+    for number in range(2000):
+        manager.store(f"fifo web/0.{number}", 0)
+    manager.tell("READY", "READY=1")
+    manager.unstore("fifo web/0.0")  # told of already
+    manager.unstore("fifo web/0.1999")  # not told of yet
+    assert manager.pause() < 1
+    while manager.pause() < math.inf:
+        texts += heard(listener)
+        manager.flush()
+    texts += heard(listener)
+    assert names(texts, "FDSTORE=1") == [f"fifo=web/0.{number}" for number in range(1999)]
+    assert names(texts, "FDSTOREREMOVE=1") == ["fifo=web/0.0"]
+    assert texts.count("READY=1") == 1
+
+
+def test_descriptors_are_not_pressed_on_a_manager_that_keeps_none(listener, monkeypatch):
+    monkeypatch.delenv("FDSTORE")
+    manager = Manager()
+    manager.store("fifo web/0.1", 0)
+    manager.unstore("fifo web/0.1")
+    assert heard(listener) == []
+
+
+def test_a_manager_that_watches_hears_that_we_live(listener, monkeypatch):
+    monkeypatch.setenv("WATCHDOG_USEC", "30000000")
+    monkeypatch.setenv("WATCHDOG_PID", str(os.getpid()))
+    manager = Manager()
+    manager.flush()
+    manager.flush()  # not due yet
+    assert heard(listener) == ["WATCHDOG=1"]
+    assert 0 < manager.pause() <= 10
+    monkeypatch.setenv("WATCHDOG_PID", "1")  # meant for somebody else
+    Manager().flush()
+    assert heard(listener) == []

@@ -1,0 +1,55 @@
+"""What the anchor keeps open for masters to come, and lets go when the run it is of is over."""
+
+import os
+
+from supervisor.core.service import Service
+from supervisor.core.spec import ServiceSpec
+from supervisor.succession import obsolete
+from tests.daemon.harness import kill, until
+
+
+def test_what_is_kept_for_neither_a_life_nor_an_unread_log_is_obsolete():
+    web = Service("web/0", ServiceSpec(name="web"), run=7)
+    kept = ["fifo web/0.5", "fifo web/0.6", "fifo web/0.7", "notify web/0.6", "notify web/0.7"]
+    kept += ["pidfd web/0.7", "pidfd web/0.6", "pidfd gone/0.7"]
+    dead = ["fifo web/0.5", "notify web/0.6", "pidfd web/0.6", "pidfd gone/0.7"]
+    assert obsolete(kept, {"fifo web/0.6"}, [web]) == dead
+    assert obsolete(kept, (), []) == kept
+    assert obsolete(kept, kept, []) == []
+
+
+def descriptors(one):
+    """Return how many descriptors anchor and master have, and how many locks lie about."""
+    daemon = one.status()["daemon"]
+    pids = (daemon["pid"], daemon["master_pid"])
+    return [len(os.listdir(f"/proc/{p}/fd")) for p in pids], os.listdir(one.run_dir / "births")
+
+
+def test_what_was_kept_for_runs_that_are_over_is_let_go_by_the_next_master(keepd):
+    """A master that dies with its services cannot say that what it had kept is needed no more."""
+    one = keepd("""
+        defaults: {backoff: {first: 1ms, factor: 1, limit: 1ms}}
+        services: {web: {command: [sleep, '1000'], replicas: 8}}
+        """).up()
+
+    def killed(numbers):
+        before = {replica["id"]: replica for replica in one.replicas()}
+        master = one.status()["daemon"]["master_pid"]
+        kill(master, *(before[f"web/{number}"]["pid"] for number in numbers))
+        until(lambda: one.answers() and one.status()["daemon"]["master_pid"] != master)
+        for number in numbers:
+            run = before[f"web/{number}"]["run"]
+            one.becomes(f"web/{number}", "RUNNING", run=run + 1)
+        until(lambda: len(descriptors(one)[1]) == 1)
+
+    killed([0])
+    (anchor, master), _ = descriptors(one)
+    for _ in range(4):
+        killed(range(8))
+    killed([0])
+
+    def as_before():
+        (anchors, masters), locks = descriptors(one)
+        return anchors <= anchor + 2 and masters <= master + 2 and len(locks) == 1
+
+    until(as_before)
