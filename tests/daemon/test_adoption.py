@@ -378,7 +378,7 @@ def test_f69_s26_however_the_run_file_is_damaged_nobody_is_doubled(keepd, damage
     """Where it cannot vouch for all, what is known by its marks is ended, and begins anew."""
     one = keepd(
         f"""
-        defaults: {{backoff: {{first: 10ms}}}}
+        defaults: {{backoff: {{first: 10ms}}, stop: {{timeout: 200ms}}}}
         services:
           web: {{command: {program("alone", "child")}, ready: {{notify: true}}}}
           api: {{command: {program("alone")}, ready: {{notify: true}}}}
