@@ -107,11 +107,11 @@ class Inherited:
             return Exit(self._exits[run.pid])
         if not _readable(run.pidfd):
             return None
-        reaped = run.cold and _reaped(run.pidfd)  # first: it may be reaped while we ask
+        reaped = _reaped(run.pidfd)  # asked first: from then on the kernel knows, or never will
         known, code = _kernel_knows(run.pidfd)
         if known:
             return Exit(code)
-        return Exit(None) if reaped else None
+        return Exit(None) if run.cold and reaped else None
 
     def waits(self) -> bool:
         """Return whether a process is dead, and its parent has not asked how: some never do."""

@@ -140,8 +140,10 @@ class RunFile:
     def _at(self, key: str) -> int:
         number = self._slots.get(key)
         if number is None:
-            number = self._free.pop() if self._free else len(self._slots) + 1
+            number = self._free[-1] if self._free else len(self._slots) + 1
+            os.pwrite(self._fd, b" " * (_SLOT - 1) + b"\n", number * _SLOT)  # has room, or fails
             self._slots[key] = number
+            del self._free[-1:]
         return number * _SLOT
 
     def _read(self) -> Past:

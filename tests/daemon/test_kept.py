@@ -2,20 +2,7 @@
 
 import os
 
-from supervisor.core.service import Service
-from supervisor.core.spec import ServiceSpec
-from supervisor.succession import obsolete
 from tests.daemon.harness import kill, until
-
-
-def test_what_is_kept_for_neither_a_life_nor_an_unread_log_is_obsolete():
-    web = Service("web/0", ServiceSpec(name="web"), run=7)
-    kept = ["fifo web/0.5", "fifo web/0.6", "fifo web/0.7", "notify web/0.6", "notify web/0.7"]
-    kept += ["pidfd web/0.7", "pidfd web/0.6", "pidfd gone/0.7"]
-    dead = ["fifo web/0.5", "notify web/0.6", "pidfd web/0.6", "pidfd gone/0.7"]
-    assert obsolete(kept, {"fifo web/0.6"}, [web]) == dead
-    assert obsolete(kept, (), []) == kept
-    assert obsolete(kept, kept, []) == []
 
 
 def descriptors(one):
