@@ -155,8 +155,8 @@ class RunFile:
         self.groups = str(head.get("groups", ""))
         notes: dict[str, dict[str, Any]] = {}
         traces: dict[str, Trace] = {}
-        self.damaged = len(text) % _SLOT > 0
-        for number in range(1, len(text) // _SLOT):
+        self.damaged = len(text) % _SLOT not in {0, _TRACE_AT}  # the last may have no process yet
+        for number in range(1, -(-len(text) // _SLOT)):
             slot = text[number * _SLOT : (number + 1) * _SLOT]
             noted = _note(slot[:_TRACE_AT])
             if not noted:
@@ -171,7 +171,7 @@ class RunFile:
             traces[key] = trace if trace and known else Trace(noted.get("run", 0))
         here = {name: head.get(name) for name in _here()} == _here()
         if here and not self.damaged:
-            return Past(notes, traces, bool(head.get("begun")), int(head.get("code", 0)))
+            return Past(notes, traces, bool(head.get("begun")), _code(head))
         self._slots.clear()  # of another boot: all is gone; or nobody knows who is not noted
         self._free.clear()
         self._plans.clear()
@@ -182,6 +182,11 @@ class RunFile:
 def _here() -> dict[str, str]:
     """Return what pids and times mean something in: this boot, and this namespace."""
     return {"boot": process.boot_id(), "pids": os.readlink("/proc/self/ns/pid")}
+
+
+def _code(head: Mapping[str, Any]) -> int:
+    code = head.get("code", 0)
+    return code if type(code) is int else 0
 
 
 def _object(line: bytes) -> dict[str, Any]:
@@ -195,7 +200,7 @@ def _object(line: bytes) -> dict[str, Any]:
 def _note(line: bytes) -> dict[str, Any]:
     """Return what is noted of a replica; nothing if that is not what we write."""
     noted = _object(line)
-    ours = {name: noted.pop(name, None) for name in ("id", "plan", "by")}
+    ours = {name: noted.pop(name, 0) for name in ("id", "plan", "by")}
     sound = (
         isinstance(ours["id"], str)
         and isinstance(ours["plan"], str)

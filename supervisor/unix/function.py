@@ -36,7 +36,7 @@ def call(order: Order, birth: int) -> int:
     _streams()
     try:
         function = _find(order["call"])
-        os.write(birth, b"alive\n")
+        _tell_alive(birth)
         os.close(birth)
         function(*order["args"], **order["kwargs"])
         return _end(0)
@@ -50,6 +50,13 @@ def call(order: Order, birth: int) -> int:
     except BaseException as error:  # noqa: BLE001 - user code may raise anything
         _show(error)
         return _end(1)
+
+
+def _tell_alive(birth: int) -> None:
+    try:
+        os.write(birth, b"alive\n")
+    except OSError:  # the master has gone: it has noted us, and the next one adopts us
+        return
 
 
 def _streams() -> None:

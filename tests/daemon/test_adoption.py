@@ -378,7 +378,7 @@ def test_f69_s26_however_the_run_file_is_damaged_nobody_is_doubled(keepd, damage
     """Where it cannot vouch for all, what is known by its marks is ended, and begins anew."""
     one = keepd(
         f"""
-        defaults: {{backoff: {{first: 10ms}}}}
+        defaults: {{backoff: {{first: 10ms}}, stop: {{timeout: 200ms}}}}
         services:
           web: {{command: {program("alone", "child")}, ready: {{notify: true}}}}
           api: {{command: {program("alone")}, ready: {{notify: true}}}}
@@ -437,20 +437,15 @@ def test_s26_a_note_that_is_not_as_we_write_them_vouches_for_nobody(tmp_path, st
     read_again.close()
     path = tmp_path / "runs"
     before = path.read_bytes()
-    at = SLOT * 2 if b"web/0" in before[: SLOT * 2] else SLOT * 3
-    changed = before[: at - SLOT] + fitted(STRANGE[strange](before[at - SLOT : at])) + before[at:]
+    end = SLOT + TRACE_AT - 1
+    note = STRANGE[strange](before[SLOT:end].rstrip())
+    changed = before[:SLOT] + note.ljust(TRACE_AT - 1) + before[end:]
     assert changed != before
     path.write_bytes(changed)
     strange_one = RunFile(str(tmp_path))
     assert strange_one.damaged
     assert (strange_one.past.notes, strange_one.past.runs) == ({}, {"api/0": 3})
     strange_one.close()
-
-
-def fitted(slot):
-    """Return a slot that has its length again."""
-    note, process = slot.split(b"\n")[0].rstrip(), slot[TRACE_AT:]
-    return note.ljust(TRACE_AT - 1) + b"\n" + process.rjust(SLOT - TRACE_AT)[-(SLOT - TRACE_AT) :]
 
 
 def test_s26_words_that_grow_when_they_are_written_down_hurt_no_neighbour(keepd):
