@@ -24,6 +24,7 @@ from supervisor.records import record
 from supervisor.unix import kin, limits, process, rights, signals
 from supervisor.wards import Wards, Watch
 
+_HEARD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2)
 PAUSE = 0.2  # seconds before a helper that crashes is started again, doubled up to some six
 HOPELESS = 3  # crashes of the master in a row, when none has ever come as far as its loop
 SWEEP = 10.0  # seconds between two looks at our children, whatever SIGCHLD has told
@@ -47,10 +48,12 @@ class Anchor:
 def run(launch: Launch, given: Offspring | None = None) -> int:
     """Be the anchor until keepd is to end; return its exit code."""
     process.become("anchor")
-    signals.reset()
     process.subreaper()
-    wake = signals.SignalPipe()
-    wake.listens([signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD])
+    with signals.held_back():  # what has come since an exec is for the handlers
+        signals.reset(mask=False)
+        wake = signals.SignalPipe()
+        wake.listens([*_HEARD, signal.SIGCHLD])
+    signals.let_through()
     children = given or Offspring(
         launch, limits.raise_nofile(), frozenset(process.children()), Kept()
     )
@@ -72,10 +75,10 @@ def run(launch: Launch, given: Offspring | None = None) -> int:
 
 def resume() -> None:
     """Be the anchor of a keepd that was there before, in a new image (see rebirth.py)."""
-    start, nofile, born, fds = rebirth.state()
-    kept = Kept()
-    kept.restore(fds)
-    sys.exit(run(start, Offspring(start, nofile, frozenset(), kept, born=born)))
+    left, kept = rebirth.state(), Kept()
+    kept.restore(dict(left.kept))
+    children = Offspring(left.launch, left.nofile, left.foreign, kept, born=left.born)
+    sys.exit(run(left.launch, children))
 
 
 def _turn(anchor: Anchor) -> None:
@@ -142,6 +145,8 @@ def _hear(anchor: Anchor) -> None:
             anchor.children.kept.take(names, fds)
         elif word == "drop":
             anchor.children.kept.drop(names)
+        elif word == "upgrade":
+            _upgrade(anchor.children)
         elif word == "reap":
             for pid in names:
                 anchor.wards.let_go(int(pid))
@@ -150,10 +155,24 @@ def _hear(anchor: Anchor) -> None:
             anchor.children.kept.manager.tell(text.partition("=")[0], text)
 
 
+def _upgrade(children: Offspring) -> None:
+    """Be the code that is installed now, which has been tried; who is killed for it is safe."""
+    for helper in children.everyone():
+        if helper.pid:
+            os.kill(helper.pid, signal.SIGKILL)
+            os.waitpid(helper.pid, 0)
+            helper.pid = 0
+            helper.close()
+    try:
+        rebirth.become_anchor(children.state(children.kept.all()))
+    except OSError:  # then we are what we were, and start them again
+        return
+
+
 def _forward(anchor: Anchor, number: int) -> None:
     if number == signal.SIGHUP and anchor.hangs_up:
         number = signal.SIGTERM  # nobody is left who could stop us
-    if number != signal.SIGHUP:
+    if number not in {signal.SIGHUP, signal.SIGUSR2}:
         anchor.stopping = True
     if anchor.children.master.pid:
         # Our own child, unreaped: the number is still its own.

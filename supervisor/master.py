@@ -57,6 +57,7 @@ from supervisor.superiors import Anchored, Promoted, Superiors
 from supervisor.ties import Ties
 from supervisor.unix import notify, process
 from supervisor.unix.poller import Poller
+from supervisor.upgrades import Upgrades
 from supervisor.verbs import Desk, Verbs
 
 DRAIN = 10.0  # seconds that the log writer has for the last words, on a full disk say
@@ -128,7 +129,8 @@ class Master:
             hooks.Desk(services, self.described.one, self.processes.hook_order, self.say, self.now),
         )
         self.reloads = Reloads(self.poller, self)
-        self.processes.deaths.spared = self.reloads.pids
+        self.upgrades = Upgrades(self.poller, self, launch.run_dir)
+        self.processes.deaths.spared = lambda: self.reloads.pids() | self.upgrades.pids()
         self.stumbled_at = 0.0
         self._start(anchored)
 
@@ -142,6 +144,7 @@ class Master:
             status=self.described.status,
             signal=self.processes.signal,
             reload=self.reloads.ask,
+            upgrade=self.upgrades.ask,
             config=self.plan.config,
             now=self.now,
             log_dir=self.launch.log_dir,
@@ -198,6 +201,10 @@ class Master:
         """Tell it to systemd, if that is who has started us."""
         self.superiors.notify(text)
 
+    def become_new(self) -> None:
+        """Let the anchor take over to the code that is installed now."""
+        self.superiors.become_new()
+
     def stumbled(self, why: str) -> None:
         """Tell of a turn that went wrong; one that goes wrong again at once is slowed down."""
         self.say(f"cannot go on as usual: {why}")
@@ -231,6 +238,7 @@ class Master:
         self.verbs.look()
         self.hooks.look()
         self.reloads.look()
+        self.upgrades.look()
         self.superiors.look()
         if self.leaving is not None and now >= self.leaving[0]:
             self.code = self.leaving[1]
@@ -266,6 +274,7 @@ class Master:
         """Let go of everything, so that whoever waits for our end hears it."""
         self.server.close()
         self.reloads.close()
+        self.upgrades.close()
         self.readiness.close()
         self.processes.close()
         self.relay.close()
@@ -282,7 +291,7 @@ class Master:
 
     def _patience(self) -> float:
         times = [self._next_sweep(), *(self.leaving or ())[:1]]
-        others = (self.supervisor, self.verbs, self.reloads, self.hooks)
+        others = (self.supervisor, self.verbs, self.reloads, self.upgrades, self.hooks)
         deadlines = [other.next_deadline() for other in others]
         times.extend(deadline for deadline in deadlines if deadline is not None)
         return 0.0 if self.reports else max(0.0, min(times) - self.now())
@@ -317,6 +326,7 @@ class Master:
             case Leave(code):
                 self.leaving = (self.now() + DRAIN, code)
                 self.reloads.close()
+                self.upgrades.close()
                 self.hooks.finish(lambda: self._clear_up(code))
 
     def _clear_up(self, code: int) -> None:

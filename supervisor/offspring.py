@@ -10,13 +10,13 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 
 from supervisor.kept import Kept
 from supervisor.launch import Launch
 from supervisor.logs import terminal, writer
 from supervisor.master import run_master
-from supervisor.rebirth import become_anchor
+from supervisor.rebirth import State, become_anchor
 from supervisor.records import field, record
 from supervisor.superiors import Anchored, Promoted
 from supervisor.unix import leftovers, process, rights
@@ -89,8 +89,12 @@ class Offspring:
         try:
             return run_master(self.launch, anchored)
         except Promoted as promoted:
-            become_anchor(self.launch, self.nofile, self.born, promoted.kept)
+            become_anchor(self.state(promoted.kept))
             raise
+
+    def state(self, kept: Mapping[str, int]) -> State:
+        """Return what another anchor after us needs."""
+        return State(self.launch, self.nofile, self.born, self.foreign, kept)
 
     def fork_writer(self) -> None:
         """Fork a log writer, and let the master know it."""

@@ -8,29 +8,52 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Mapping
 
 from supervisor import launch
 from supervisor.launch import Launch
-from supervisor.records import asdict
-from supervisor.unix import process
+from supervisor.records import asdict, record
+from supervisor.unix import process, signals
 
 _CODE = "import sys; sys.path[:0] = [sys.argv[1]]; from supervisor import anchor; anchor.resume()"
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
-def become_anchor(start: Launch, nofile: int, born: float, kept: Mapping[str, int]) -> None:
-    """Be the anchor in another image, with what an anchor has kept; OSError."""
-    state = {"launch": asdict(start), "nofile": nofile, "born": born, "kept": dict(kept)}
+@record(frozen=True)
+class State:
+    """What one anchor leaves to the next."""
+
+    launch: Launch
+    nofile: int  # the soft descriptor limit that services get
+    born: float  # monotonic seconds
+    foreign: frozenset[int]  # children that whoever became keepd by exec had already
+    kept: Mapping[str, int]  # descriptors by name
+
+
+def become_anchor(left: State) -> None:
+    """Be the anchor in another image, with what an anchor has kept; OSError.
+
+    Signals wait until that image hears them.
+    """
+    state = {**asdict(left), "launch": asdict(left.launch), "foreign": list(left.foreign)}
+    state["kept"] = dict(left.kept)
+    start, kept = left.launch, left.kept
     told = os.memfd_create("keepd", 0)
     os.write(told, json.dumps(state).encode())
     for fd in (start.lock_fd, *kept.values()):
         os.set_inheritable(fd, True)
-    os.execv(sys.executable, [sys.executable, "-c", _CODE, ROOT, str(told)])
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals.ALL)
+    try:
+        os.execv(sys.executable, [sys.executable, "-c", _CODE, ROOT, str(told)])
+    except OSError:
+        os.close(told)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        raise
 
 
-def state() -> tuple[Launch, int, float, dict[str, int]]:
+def state() -> State:
     """Return what become_anchor was given, in the new image; nothing else is open here."""
     told = int(sys.argv[2])
     with open(f"/proc/self/fd/{told}", "rb") as file:
@@ -40,4 +63,4 @@ def state() -> tuple[Launch, int, float, dict[str, int]]:
     process.close_others({start.lock_fd, *kept.values()})
     process.keep_private()
     launch.sign(start.lock_fd)
-    return start, found["nofile"], found["born"], kept
+    return State(start, found["nofile"], found["born"], frozenset(found["foreign"]), kept)

@@ -179,6 +179,24 @@ class RunFile:
         return Past({}, {}, runs={key: noted.get("run", 0) for key, noted in notes.items()})
 
 
+def check(run_dir: str) -> None:
+    """Read the run file, and leave it as it is; ValueError if it is not one that we can go on with.
+
+    One of a later version is not: what it says more may be what keeps two copies from running.
+    """
+    try:
+        with open(f"{run_dir}/runs", "rb") as file:
+            head, *slots = iter(lambda: file.read(_SLOT), b"")
+    except (FileNotFoundError, ValueError):  # nobody has run there yet
+        return
+    version = _object(head).get("version")
+    if not isinstance(version, int) or version > VERSION:
+        raise ValueError(f"the state of the keepd that runs is of format {version}, not {VERSION}")
+    for slot in slots:
+        if slot[:_TRACE_AT].strip() and not _note(slot[:_TRACE_AT]):
+            raise ValueError(f"the state of the keepd that runs cannot be read: {slot[:80]!r}")
+
+
 def _here() -> dict[str, str]:
     """Return what pids and times mean something in: this boot, and this namespace."""
     return {"boot": process.boot_id(), "pids": os.readlink("/proc/self/ns/pid")}

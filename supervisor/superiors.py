@@ -19,6 +19,7 @@ from supervisor.reloads import Asked, Reloads
 from supervisor.unix import process, rights, signals
 from supervisor.unix.beat import Beat
 from supervisor.unix.poller import Poller
+from supervisor.upgrades import Upgrades
 
 HURRIED = 1.0  # seconds that a second Ctrl-C leaves to everyone
 
@@ -60,6 +61,7 @@ class Master(Protocol):
     supervisor: Supervisor
     processes: Processes
     reloads: Reloads
+    upgrades: Upgrades
     relay: LogRelay
 
     def handle(self, event: Input) -> None:
@@ -81,7 +83,8 @@ class Superiors:
         self._told = ""
         self._interrupts = 0
         self._signals = signals.SignalPipe()
-        self._signals.listens([signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD])
+        heard = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
+        self._signals.listens(heard)
         poller.watch(self._signals.fileno(), self._hear_signals)
         self.anchor = socket.socket(fileno=anchored.fd)
         self.anchor.setblocking(False)
@@ -94,6 +97,10 @@ class Superiors:
     def let_go(self, pid: int) -> None:
         """Let the anchor reap a child."""
         rights.send(self.anchor, f"reap\n{pid}")
+
+    def become_new(self) -> None:
+        """Let the anchor take over to the code that is installed now: it ends us."""
+        rights.send(self.anchor, "upgrade")
 
     def look(self) -> None:
         """Tell systemd how many are ready, if that has changed."""
@@ -114,6 +121,8 @@ class Superiors:
                     self._master.processes.deaths.child_died()
                 case signal.SIGHUP:
                     self._master.reloads.ask(Asked())
+                case signal.SIGUSR2:
+                    self._master.upgrades.ask(None)
                 case _:
                     self._interrupt()
 

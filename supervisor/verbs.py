@@ -48,6 +48,7 @@ class Desk:
     signal: Callable[[str, int], bool]
     now: Callable[[], float]
     reload: Callable[[Asked], None]
+    upgrade: Callable[[Reply | None], None]
     log_dir: str
     config: str
     anchor_pid: int
@@ -72,6 +73,7 @@ class Verbs:
             "wait": self.wait,
             "down": self.down,
             "reload": self.reload,
+            "upgrade": self.upgrade,
             "logs": self.logs,
             "version": self.version,
         }
@@ -157,6 +159,11 @@ class Verbs:
             raise BadParams("bad-params", "cannot reload: variables is an object of strings")
         dry, yes = params.get("dry_run") is True, params.get("yes") is True
         self.desk.reload(Asked(reply, variables, dry, yes))
+
+    def upgrade(self, _params: Params, reply: Reply) -> None:
+        """Try the code that is installed now; answer before keepd becomes it."""
+        self._refuse_while_stopping()
+        self.desk.upgrade(reply)
 
     def look(self) -> None:
         """Answer whoever need not wait any longer."""

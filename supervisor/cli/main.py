@@ -36,6 +36,7 @@ WORDS = {
     "signal": ("words", "send a signal to services"),
     "logs": ("logs", "show what services printed; -f goes on"),
     "wait": ("words", "wait until services are ready, stopped or completed"),
+    "upgrade": ("upgrade", "let the daemon become the code that is installed now"),
     "drill": ("drill", "kill keepd's own processes for a while, and say what came of it"),
     "check": ("check", "read the config and tell everything that is wrong with it"),
     "version": ("words", "show the versions of this command and of the daemon"),

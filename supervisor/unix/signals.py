@@ -25,7 +25,12 @@ _FIXED = frozenset({signal.SIGKILL, signal.SIGSTOP})
 ALL = frozenset(signal.valid_signals())
 
 
-def reset() -> None:
+def let_through() -> None:
+    """Block no signal, whatever we were started with."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def reset(*, mask: bool = True) -> None:
     """Give every signal its default action and empty the mask, whatever we were started with.
 
     Only SIGPIPE and SIGXFSZ stay ignored. Whoever ignored SIGCHLD or blocked SIGTERM before us
@@ -36,7 +41,8 @@ def reset() -> None:
         ours = signal.SIG_IGN if signum in OURS_IGNORED else signal.SIG_DFL
         if signal.getsignal(signum) is not ours:
             signal.signal(signum, ours)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    if mask:
+        let_through()
 
 
 @contextlib.contextmanager
