@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # word: (module of it in this room, what it does)
 WORDS = {
     "up": ("up", "start keepd and its services; -d in the background"),
-    "down": ("words", "stop all services in order, and keepd"),
+    "down": ("down", "stop all services in order, and keepd"),
     "status": ("status", "show what runs, and why what does not"),
     "start": ("words", "start services, and wait until they are ready"),
     "stop": ("words", "stop services, and wait until nothing of them is left"),

@@ -62,8 +62,6 @@ def run(options: Namespace) -> int:
     """Carry out the word."""
     if options.word == "version":
         return _version(options)
-    if options.word == "down":
-        return _ended_anyway(options)
     with Client.connect(place.socket_path(options)) as client:
         match options.word:
             case "signal":
@@ -130,23 +128,8 @@ def listed(replicas: list[str]) -> str:
     return " ".join(replicas[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
 
 
-def _ended_anyway(options: Namespace) -> int:
-    """Have keepd end everything, or do it ourselves where a killed one has left something."""
-    try:
-        with Client.connect(place.socket_path(options)) as client:
-            return _down(client, options)
-    except NoDaemon:
-        from . import up
-
-        code = up.finish(options)
-        if code is None:
-            raise
-    if not code and not options.json:
-        print("what a killed keepd has left is stopped")
-    return code
-
-
-def _down(client: Client, options: Namespace) -> int:
+def down(client: Client, options: Namespace) -> int:
+    """Have a keepd that runs end everything, and itself."""
     deadline = None if options.timeout is None else time.monotonic() + options.timeout
     answer = client.call("down", {})
     gone = client.ended(_left(deadline)) and _ended(answer["pid"], _left(deadline))

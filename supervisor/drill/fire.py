@@ -200,7 +200,7 @@ class Drill:
         if victim.kind == "anchor":
             self.anchor_hit = now
         if victim.kind in THEIRS:
-            self.watch.hit(victim.name, for_certain=victim.kind == "replica" and not stops)
+            self.watch.hit(victim.name, 0 if stops or victim.kind == "child" else victim.run)
         how = "stop" if stops else "kill"
         self._noted(Fault(victim.kind, victim.name, how, now, now, run=victim.run))
 

@@ -33,8 +33,9 @@ class Life:
     run: int
     fine: bool  # it ran, or had completed, when we began
     restless: bool  # it failed by itself shortly before: its restarts are not held against keepd
-    hits: int = 0  # of ours that no restart has followed yet, and one must
-    excused: int = 0  # the same, where one may follow: its child was hit, or it was stopped
+    held: bool = False  # the run was seen to live, or has completed: it is not to be replaced
+    killed: int = 0  # the latest run that we have killed
+    excused: int = 0  # hits that a restart may follow: its child was killed, or it was stopped
     asked: int = 0  # restarts that our hits have caused
 
 
@@ -64,30 +65,37 @@ class Watch:
         for one in faults.replicas(status):
             young = (one["uptime"] or 0.0) < _SETTLED
             restless = one["state"] not in FINE or (one["restarts"] > 0 and young)
-            self.lives[one["id"]] = Life(one["run"], one["state"] in FINE, restless)
+            fine = one["state"] in FINE
+            self.lives[one["id"]] = Life(one["run"], fine, restless, fine)
 
-    def hit(self, key: str, *, for_certain: bool) -> None:
-        """Note that a restart follows, or may follow."""
+    def hit(self, key: str, killed: int) -> None:
+        """Note that a restart must follow, the run having been killed, or may (0)."""
         life = self.lives[key]
-        life.hits += for_certain
-        life.excused += not (for_certain or self.strict)
+        life.killed = max(life.killed, killed)
+        life.excused += not (killed or self.strict)
 
     def hear(self, status: dict[str, Any]) -> None:
-        """Count the restarts since the status before."""
+        """Count the lives that were lost since the status before.
+
+        A run that has never lived is no life: its birth may be cut short, and is tried again.
+        """
         for one in faults.replicas(status):
             life = self.lives.get(one["id"])
             if life is None:  # a reload has brought it
-                self.lives[one["id"]] = Life(one["run"], one["state"] in FINE, restless=True)
-                continue
-            more = max(0, one["run"] - life.run)
-            life.run = max(life.run, one["run"])
-            certain = min(more, life.hits)
-            ours = certain + min(more - certain, life.excused)
-            life.hits -= certain
-            life.excused -= ours - certain
-            life.asked += ours
-            if more > ours:
-                self._complain(one, life)
+                life = self.lives[one["id"]] = Life(one["run"], one["state"] in FINE, restless=True)
+            if one["run"] > life.run:
+                if life.held:
+                    self._replaced(one, life)
+                life.run, life.held = one["run"], False
+            life.held = life.held or one["state"] in FINE
+
+    def _replaced(self, one: dict[str, Any], life: Life) -> None:
+        if life.run == life.killed:
+            life.asked += 1
+        elif life.excused:
+            life.excused, life.asked = life.excused - 1, life.asked + 1
+        else:
+            self._complain(one, life)
 
     def _complain(self, one: dict[str, Any], life: Life) -> None:
         last = one["last_exit"] or {}

@@ -20,7 +20,7 @@ def watching(*replicas):
 
 def test_a_restart_that_no_hit_explains_is_told():
     watch = watching(replica("web/0"), replica("web/1"))
-    watch.hit("web/0", for_certain=True)
+    watch.hit("web/0", 1)
     died = {"text": "killed by SIGKILL after 3 s"}
     watch.hear(whole(replica("web/0", run=2), replica("web/1", run=2, last_exit=died)))
     watch.hear(whole(replica("web/0", run=2), replica("web/1", run=2, last_exit=died)))
@@ -30,8 +30,25 @@ def test_a_restart_that_no_hit_explains_is_told():
 
 def test_two_restarts_for_one_hit_are_one_too_many():
     watch = watching(replica("web/0"))
-    watch.hit("web/0", for_certain=True)
+    watch.hit("web/0", 1)
+    watch.hear(whole(replica("web/0", run=2)))
+    assert watch.why == []
     watch.hear(whole(replica("web/0", run=3)))
+    assert len(watch.why) == 1
+
+
+def test_a_birth_that_was_cut_short_is_no_restart():
+    watch = watching(replica("web/0"))
+    watch.hit("web/0", 1)
+    watch.hear(whole(replica("web/0", "STARTING", run=2)))
+    watch.hear(whole(replica("web/0", "BACKOFF", run=3)))
+    watch.hear(whole(replica("web/0", run=4)))
+    assert (watch.why, watch.lives["web/0"].asked) == ([], 1)
+
+
+def test_a_job_that_is_run_again_is_told():
+    watch = watching(replica("job/0", "EXITED"))
+    watch.hear(whole(replica("job/0", run=2)))
     assert len(watch.why) == 1
 
 
@@ -39,7 +56,7 @@ def test_the_death_of_a_child_excuses_a_restart_but_not_that_of_a_witness():
     for strict in (False, True):
         watch = watching(replica("web/0"))
         watch.strict = strict
-        watch.hit("web/0", for_certain=False)
+        watch.hit("web/0", 0)
         watch.hear(whole(replica("web/0", run=2)))
         assert len(watch.why) == strict
         watch.hear(whole(replica("web/0", run=3)))
