@@ -124,7 +124,7 @@ def another(one, master):
 
 BROKEN = {
     "it cannot be imported": ("logs/writer.py", "class Writer", "half an upl", "SyntaxError"),
-    "it does not come up": ("master.py", "def _begin(", "def _begins(", "_begin"),
+    "it does not come up": ("beginning.py", "def begin(", "def begins(", "begin"),
     "it does not know the state": ("runfiles.py", "VERSION = 1", "VERSION = 0", "is of format 1"),
     "it does not read the plan": ("config/plan.py", "FORMAT = 1", "FORMAT = 0", "format"),
 }
