@@ -15,7 +15,7 @@ import pytest
 from supervisor.control.client import Client
 from supervisor.control.messages import request
 from tests.daemon.fire import AWAY, Fire
-from tests.daemon.harness import PROGRAMS, children, kill, program, read, until
+from tests.daemon.harness import PROGRAMS, children, ends, kill, program, read, until
 from tests.daemon.logged import Gate, numbered, paths, unstamped
 from tests.daemon.tracing import Tracer
 
@@ -195,6 +195,71 @@ def test_f25_f26_at_each_step_of_an_adoption_the_master_may_be_killed(fire, ever
     found.judge()
 
 
+def stops(found, key):
+    found.asked[key] += 1
+    found.asks.append((key, time.monotonic()))
+    insist(found, "stop", key, "STOPPED")
+
+
+def kill_zygote(found, key, number):
+    """Start one, and kill who bears it at a call of either; it must be born after all."""
+    daemon = found.daemon()
+    stops(found, key)
+    if not zygotes(daemon["master_pid"]):
+        insist(found, "start", key, "RUNNING")
+        until(lambda: last_word(found, key) == "start")
+        stops(found, key)
+    (zygote,) = zygotes(daemon["master_pid"])
+    runs = sum(words[2] == "start" for words in found.journal())
+    with Tracer() as tracer:
+        tracer.seize(zygote, births=True)
+        with ask(found, "start", key):
+            killed = tracer.kills(zygote, number, lambda: last_word(found, key) == "start")
+    until(lambda: last_word(found, key) == "start")
+    found.one.becomes(key, "RUNNING")
+    assert sum(words[2] == "start" for words in found.journal()) == runs + 1
+    assert found.daemon()["master_pid"] == daemon["master_pid"]
+    return killed
+
+
+@BOTH
+@pytest.mark.parametrize("kind", ["prepared", "function"])
+def test_at_each_step_of_a_birth_its_zygote_may_be_killed(fire, kind, every):
+    found = fire(kind)
+    each(every, {"birth": partial(kill_zygote, found, f"{kind}/0")})
+    found.ends()
+    found.judge()
+
+
+def kill_anchor(found, title, number):
+    """Kill a helper, and the anchor at a call while it replaces that."""
+    anchor = found.daemon()["pid"]
+    victim = dict(found.helpers(anchor))[title]
+    with Tracer() as tracer:
+        tracer.seize(anchor)
+        since = time.monotonic()
+        kill(victim)
+        killed = tracer.kills(anchor, number)
+    if killed:
+        with contextlib.suppress(AssertionError):  # refused: the master is the anchor now
+            found.up()
+        found.gone.append((since, time.monotonic()))
+    until(lambda: (now := found.answers()) and (now["daemon"]["pid"] != anchor) == killed)
+    until(lambda: dict(found.helpers(found.daemon()["pid"])).get(title) not in {None, victim})
+    return killed
+
+
+@BOTH
+def test_at_each_step_of_replacing_a_helper_the_anchor_may_be_killed(fire, every):
+    found = fire("plain", "prepared", "function", detached=True)
+    before = {replica["id"]: (replica["pid"], replica["run"]) for replica in found.one.replicas()}
+    each(every, {title: partial(kill_anchor, found, title) for title in ("master", "log writer")})
+    after = {replica["id"]: (replica["pid"], replica["run"]) for replica in found.one.replicas()}
+    assert after == before
+    found.ends()
+    found.judge()
+
+
 @pytest.fixture
 def printing(keepd):
     """A keepd with a service that prints when it is let go on, into files of some hundred lines."""
@@ -246,3 +311,61 @@ def so_far(counter):
 
 def is_written(one, printed):
     return unstamped(one, "web/0").count(b"\n") == 500 * so_far(printed)
+
+
+def test_f42_a_helper_whose_parent_dies_before_it_can_want_to_hear_of_it_ends(keepd):
+    """It has been forked, and has not made its first call yet."""
+    one = keepd(f"services: {{web: {{command: {program('alone')}}}}}").up()
+    web, titles = one.pid("web"), one.titles()
+    with Tracer() as tracer:
+        tracer.seize(titles["anchor"], counts=False, births=True)
+        kill(titles["terminal"])
+        newborn = tracer.holds_newborn()
+        kill(titles["anchor"])
+        tracer.buries(titles["anchor"])
+    ends(newborn)
+    ends(web)  # nobody watches it any more
+    until(lambda: one.orphans() == [])
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("end", ["is killed", "goes on"])
+def test_a_birth_that_hangs_costs_a_master_and_puts_one_replica_in_doubt(either, end):
+    """The newborn does not come to its exec, and the master waits for that."""
+    one = either(
+        f"""
+        defaults: {{backoff: {{first: 50ms, limit: 50ms}}}}
+        services:
+          hangs: {{command: {program("alone")}}}
+          web: {{command: {program("alone")}}}
+          other: {{command: {program("alone")}, umask: "022"}}
+        """
+    ).up("web", "other")
+    found, master = Fire(one, 1), one.status()["daemon"]["master_pid"]
+    before = {key: (one.replica(key)["pid"], one.replica(key)["run"]) for key in ("web", "other")}
+    with Tracer() as tracer:
+        tracer.seize(master, births=True)
+        with ask(found, "start", "hangs"):
+            newborn = tracer.holds_newborn()
+            tracer.buries(master, limit=90)
+        until(found.answers)
+        told = one.run("status").stdout
+        assert "in doubt: its birth was cut short" in told
+        replica = one.replica("hangs")
+        assert (replica["state"], replica["pid"], replica["run"]) == ("STARTING", None, 1)
+        one.call("restart", {"names": ["web"]})
+        one.becomes("web", "RUNNING", run=2)
+        assert (one.replica("other")["pid"], one.replica("other")["run"]) == before["other"]
+        assert one.replica("hangs")["run"] == 1
+        if end == "is killed":
+            kill(newborn)
+            tracer.buries(newborn)
+    replica = one.becomes("hangs", "RUNNING")
+    if end == "is killed":
+        assert replica["run"] == 2
+        assert "keepd was killed in the middle of its birth" in one.log("keepd")
+    else:
+        assert (replica["pid"], replica["run"]) == (newborn, 1)
+    until(lambda: "holds" in one.log("hangs/0"))
+    assert not (one.folder / "two").exists()

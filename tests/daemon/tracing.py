@@ -1,4 +1,4 @@
-"""ptrace, as far as tests need it: a process is killed at its Nth system call, or held in its birth.
+"""ptrace for tests: a process is killed at its Nth system call, or held in its birth.
 
 All of it is done by the one thread of the test, which waits for nothing but those that it traces.
 """
@@ -7,7 +7,6 @@ import contextlib
 import ctypes
 import os
 import signal
-import struct
 import time
 
 from tests.daemon.harness import LIMIT, kill
