@@ -15,26 +15,34 @@ import pytest
 from supervisor.control.client import Client
 from supervisor.control.messages import request
 from tests.daemon.fire import AWAY, Fire
-from tests.daemon.harness import PROGRAMS, children, ends, kill, program, read, until
+from tests.daemon.harness import (
+    PROGRAMS,
+    WITHOUT_GROUPS,
+    children,
+    ends,
+    kill,
+    program,
+    read,
+    until,
+)
 from tests.daemon.logged import Gate, numbered, paths, unstamped
 from tests.daemon.tracing import Tracer
 
 FEW = 6
-FIRST_STRIDE = 40
+SOAK = [pytest.mark.soak, pytest.mark.timeout(1800)]
 
 
-def numbers(every):
-    """Yield the Ns: each, or a few that lie far apart at first and then between those."""
-    if every:
-        yield from itertools.count(1)
-    yield from range(7, 7 + FIRST_STRIDE * FEW, FIRST_STRIDE)
+def cases(names, few):
+    """Return (name, with cgroups, stride): those of `few` by the way, and all of each in soaks."""
+    every = [(name, groups, 1) for name in names for groups in (True, False)]
+    return [*few, *(pytest.param(*case, marks=SOAK) for case in every)]
 
 
 @pytest.fixture
-def fire(either, tmp_path):
+def fire(keepd, tmp_path):
     """A maker of keepds with one replica of each of these kinds."""
 
-    def make(*names, detached=False):
+    def make(*names, groups=False, detached=False):
         folder = str(tmp_path)
         function = f"python: 'witness:live', env: {{PYTHONPATH: '{PROGRAMS}'}}, args: ['{folder}']"
         kinds = {
@@ -43,10 +51,9 @@ def fire(either, tmp_path):
             "function": function,
         }
         lines = "\n".join(f"      {name}: {{{kinds[name]}}}" for name in names)
-        one = either(
-            "    defaults: {backoff: {first: 20ms, factor: 1, limit: 20ms}}\n    services:\n"
-            + lines
-        )
+        pace = "defaults: {backoff: {first: 20ms, factor: 1, limit: 20ms}}"
+        under = () if groups else WITHOUT_GROUPS
+        one = keepd(f"    {pace}\n    services:\n{lines}", under=under)
         found = Fire(one, seed=1, detached=detached)
         found.up()
         until(lambda: len(found.journal()) == len(names))
@@ -138,15 +145,10 @@ def over(found, count):
     print(f"{count} kills")
 
 
-BOTH = pytest.mark.parametrize(
-    "every", [False, pytest.param(True, marks=[pytest.mark.soak, pytest.mark.timeout(1800)])]
-)
-
-
-def each(every, steps):
+def each(stride, steps):
     """Take steps that kill, as long as there are any: by name, a function of N each."""
     count, going = 0, dict(steps)
-    for number in numbers(every):
+    for number in itertools.count(1) if stride == 1 else range(9, 9 + FEW * stride, stride):
         for name, step in steps.items():
             killed = step(number)
             count += killed
@@ -158,12 +160,18 @@ def each(every, steps):
     assert count
 
 
-@BOTH
-@pytest.mark.parametrize("kind", ["plain", "prepared", "function"])
-def test_f25_f26_at_each_step_of_a_start_or_a_stop_the_master_may_be_killed(fire, kind, every):
-    found = fire(kind)
-    key = f"{kind}/0"
-    each(every, {word: partial(kill_in, found, word, key) for word in ("stop", "start", "restart")})
+FEW_STARTS = [("plain", True, 27), ("prepared", False, 27), ("function", True, 41)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "groups", "stride"), cases(["plain", "prepared", "function"], FEW_STARTS)
+)
+def test_f25_f26_at_each_step_of_a_start_or_a_stop_the_master_may_be_killed(
+    fire, kind, groups, stride
+):
+    found = fire(kind, groups=groups)
+    words = ("stop", "start", "restart") if stride == 1 else ("restart",)
+    each(stride, {word: partial(kill_in, found, word, f"{kind}/0") for word in words})
     found.ends()
     found.judge()
 
@@ -184,11 +192,11 @@ def helper(found, title):
     return dict(found.helpers(found.one.process.pid)).get(title)
 
 
-@BOTH
-def test_f25_f26_at_each_step_of_an_adoption_the_master_may_be_killed(fire, every):
-    found = fire("plain", "prepared", "function")
+@pytest.mark.parametrize(("_", "groups", "stride"), cases("_", [("_", True, 71)]))
+def test_f25_f26_at_each_step_of_an_adoption_the_master_may_be_killed(fire, _, groups, stride):
+    found = fire("plain", "prepared", "function", groups=groups)
     before = {replica["id"]: (replica["pid"], replica["run"]) for replica in found.one.replicas()}
-    each(every, {"adoption": lambda number: kill_successor(found, "master", lambda: None, number)})
+    each(stride, {"adoption": lambda number: kill_successor(found, "master", lambda: None, number)})
     after = {replica["id"]: (replica["pid"], replica["run"]) for replica in found.one.replicas()}
     assert after == before
     found.ends()
@@ -222,11 +230,12 @@ def kill_zygote(found, key, number):
     return killed
 
 
-@BOTH
-@pytest.mark.parametrize("kind", ["prepared", "function"])
-def test_at_each_step_of_a_birth_its_zygote_may_be_killed(fire, kind, every):
-    found = fire(kind)
-    each(every, {"birth": partial(kill_zygote, found, f"{kind}/0")})
+@pytest.mark.parametrize(
+    ("kind", "groups", "stride"), cases(["prepared", "function"], [("prepared", False, 7)])
+)
+def test_at_each_step_of_a_birth_its_zygote_may_be_killed(fire, kind, groups, stride):
+    found = fire(kind, groups=groups)
+    each(stride, {"birth": partial(kill_zygote, found, f"{kind}/0")})
     found.ends()
     found.judge()
 
@@ -249,11 +258,13 @@ def kill_anchor(found, title, number):
     return killed
 
 
-@BOTH
-def test_at_each_step_of_replacing_a_helper_the_anchor_may_be_killed(fire, every):
-    found = fire("plain", "prepared", "function", detached=True)
+@pytest.mark.parametrize(
+    ("title", "groups", "stride"), cases(["master", "log writer"], [("master", False, 50)])
+)
+def test_at_each_step_of_replacing_a_helper_the_anchor_may_be_killed(fire, title, groups, stride):
+    found = fire("plain", "prepared", "function", groups=groups, detached=True)
     before = {replica["id"]: (replica["pid"], replica["run"]) for replica in found.one.replicas()}
-    each(every, {title: partial(kill_anchor, found, title) for title in ("master", "log writer")})
+    each(stride, {title: partial(kill_anchor, found, title)})
     after = {replica["id"]: (replica["pid"], replica["run"]) for replica in found.one.replicas()}
     assert after == before
     found.ends()
@@ -274,8 +285,8 @@ def printing(keepd):
         yield found, gate
 
 
-@BOTH
-def test_f52_at_each_step_of_a_commit_or_a_rotation_the_log_writer_may_be_killed(printing, every):
+@pytest.mark.parametrize("stride", [31, pytest.param(1, marks=SOAK)])
+def test_f52_at_each_step_of_a_commit_or_a_rotation_the_log_writer_may_be_killed(printing, stride):
     found, gate = printing
     printed = itertools.count()
 
@@ -293,7 +304,7 @@ def test_f52_at_each_step_of_a_commit_or_a_rotation_the_log_writer_may_be_killed
         return killed
 
     each(
-        every,
+        stride,
         {
             "commit and rotation": kill_writer,
             "taking over": partial(kill_successor, found, "log writer", prints),
