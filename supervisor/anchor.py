@@ -21,6 +21,7 @@ from supervisor.launch import Launch
 from supervisor.logs import terminal
 from supervisor.offspring import Helper, Offspring
 from supervisor.records import record
+from supervisor.superiors import Promoted
 from supervisor.unix import kin, limits, process, rights, signals
 from supervisor.wards import Wards, Watch
 
@@ -29,7 +30,10 @@ PAUSE = 0.2  # seconds before a helper that crashes is started again, doubled up
 HOPELESS = 3  # crashes of the master in a row, when none has ever come as far as its loop
 SWEEP = 10.0  # seconds between two looks at our children, whatever SIGCHLD has told
 DYING = 0.1  # the same, when the master has closed its socket
+MOST_ASHES = 32  # masters that have become the anchor one after the other, in one image
 PATIENCE = 5.0  # seconds that writer and follower have to finish when the master has left
+
+_ashes: list[Promoted] = []
 
 
 @record()
@@ -55,7 +59,7 @@ def run(launch: Launch, given: Offspring | None = None) -> int:
         wake.listens([*_HEARD, signal.SIGCHLD])
     signals.let_through()
     children = given or Offspring(
-        launch, limits.raise_nofile(), frozenset(process.children()), Kept()
+        launch, limits.raise_nofile(), frozenset(process.children()), Kept(), _succeed
     )
     hangs_up = launch.foreground and process.has_terminal()
     anchor = Anchor(children, wake, hangs_up, Wards(children), Watch(children))
@@ -75,10 +79,28 @@ def run(launch: Launch, given: Offspring | None = None) -> int:
 
 def resume() -> None:
     """Be the anchor of a keepd that was there before, in a new image (see rebirth.py)."""
-    left, kept = rebirth.state(), Kept()
+    left = rebirth.state()
+    sys.exit(run(left.launch, _children_of(left)))
+
+
+def _children_of(left: rebirth.State) -> Offspring:
+    kept = Kept()
     kept.restore(dict(left.kept))
-    children = Offspring(left.launch, left.nofile, left.foreign, kept, born=left.born)
-    sys.exit(run(left.launch, children))
+    return Offspring(left.launch, left.nofile, left.foreign, kept, _succeed, born=left.born)
+
+
+def _succeed(left: rebirth.State, promoted: Promoted) -> int:
+    """Be the anchor in the place of one that has died, in the image that it had itself.
+
+    What a master has in memory stays there, unused; so after some such deaths another image begins.
+    """
+    _ashes.append(promoted)  # collected, its objects would close what has their numbers by then
+    if len(_ashes) > MOST_ASHES:
+        rebirth.become_anchor(left)
+    gc.collect()
+    gc.freeze()
+    rebirth.let_go(left)
+    return run(left.launch, _children_of(left))
 
 
 def _turn(anchor: Anchor) -> None:

@@ -33,7 +33,7 @@ _PIDFD_GET_INFO = 0xC048FF0B
 _INFO_EXIT = 1 << 3
 _INFO_SIZE = 72
 _EXIT_AT = 60  # of the int in struct pidfd_info, which is a wait status
-_SWEEPS = 1  # so often it is looked for in vain how a dead process has ended
+_SWEEPS = 3  # so often it is looked for in vain how a dead process has ended
 
 
 @record(frozen=True)

@@ -16,7 +16,7 @@ import sys
 import time
 import traceback
 
-from supervisor import __version__, hooks, succession
+from supervisor import beginning, hooks, succession
 from supervisor.config import plan as plans
 from supervisor.control.server import Server
 from supervisor.core import words
@@ -31,24 +31,19 @@ from supervisor.core.events import (
     Noted,
     Output,
     PlanWanted,
-    Recalled,
     Report,
-    ShutdownWanted,
     Spawn,
     Spawned,
     SpawnFailed,
-    StartWanted,
     TimePassed,
 )
-from supervisor.core.service import State
 from supervisor.core.supervisor import Supervisor
 from supervisor.described import Described
 from supervisor.inherited import Inherited, Parent
 from supervisor.kept import Keeping
 from supervisor.launch import Launch
 from supervisor.logs.relay import LogRelay
-from supervisor.params import match
-from supervisor.processes import Processes, sweep_leftovers
+from supervisor.processes import Processes
 from supervisor.readiness import Readiness
 from supervisor.reloads import Reloads
 from supervisor.runfiles import RunFile
@@ -135,7 +130,7 @@ class Master:
         self._start(anchored)
 
     def _start(self, anchored: Anchored) -> None:
-        self._take_over(anchored)
+        beginning.take_over(self, anchored)
         if self.processes.no_groups:
             self.say(f"no cgroups: {self.processes.no_groups}")
         desk = Desk(
@@ -153,49 +148,8 @@ class Master:
         self.verbs = Verbs(desk)
         path = f"{self.launch.run_dir}/control.sock"
         self.server = Server(self.poller, path, self.verbs.table(), self.say)
-        self._begin(anchored)
+        beginning.begin(self, anchored)
         self.superiors.notify("READY=1")
-
-    def _take_over(self, anchored: Anchored) -> None:
-        """Go on where an earlier master has ended; whoever is left of others is ended."""
-        past, services = self.file.past, self.supervisor.services
-        with contextlib.suppress(OSError):  # before anything is born: without it no note counts
-            self.file.begun(past.begun, past.code)
-        if self.file.damaged:
-            self.say("the run file is damaged: what it cannot vouch for is ended, and begins anew")
-        runs = self.relay.recover({key: s.spec.log for key, s in services.items()})
-        if not past.notes:
-            for line in sweep_leftovers(self.processes.place, anchored.orphans):
-                self.say(line)
-        self.handle(Recalled(past.notes))
-        if anchored.stopping:
-            self.supervisor.exit_code = past.code
-            self.handle(ShutdownWanted())
-        else:
-            self.handle(PlanWanted(self.plan.services))
-        self.keeping.only(anchored.names)
-        lives = [service for service in services.values() if not service.at_rest]
-        if past.notes:
-            count = f"{len(lives)} of {len(services)} replicas"
-            self.say(f"a new master takes over {count} as they are")
-        succession.end_logs(self.relay, runs, lives)
-        succession.count_on(services, [*runs, *(past.runs or {}).items()])
-        for service in lives:
-            if service.state is State.RUNNING:
-                self.readiness.changed(service.id, service.state)
-
-    def _begin(self, anchored: Anchored) -> None:
-        """Want up what the launch names, unless an earlier master has begun with that."""
-        names, past = list(self.launch.names), self.file.past
-        if not past.notes:
-            self.say(f"keepd {__version__} is up (pid {self.anchor_pid}, {self.plan.config})")
-        if anchored.stopping:
-            return
-        if not past.begun or (names and anchored.first):
-            self.handle(StartWanted(match(self.supervisor.replicas, names)))
-        self.notes.everyone()
-        with contextlib.suppress(OSError):  # then the next master begins with that again
-            self.file.begun(True)
 
     def notify(self, text: str) -> None:
         """Tell it to systemd, if that is who has started us."""

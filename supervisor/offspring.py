@@ -16,7 +16,7 @@ from supervisor.kept import Kept
 from supervisor.launch import Launch
 from supervisor.logs import terminal, writer
 from supervisor.master import run_master
-from supervisor.rebirth import State, become_anchor
+from supervisor.rebirth import State
 from supervisor.records import field, record
 from supervisor.superiors import Anchored, Promoted
 from supervisor.unix import leftovers, process, rights
@@ -49,6 +49,7 @@ class Offspring:
     nofile: int  # the soft descriptor limit that services get
     foreign: frozenset[int]  # children that whoever became us by exec had already
     kept: Kept
+    succeed: Callable[[State, Promoted], int]  # be the anchor in a master's place
     beat: Beat = field(default_factory=Beat)  # of the master's loop
     born: float = field(default_factory=time.monotonic)
     master: Helper = field(default_factory=Helper)
@@ -89,8 +90,7 @@ class Offspring:
         try:
             return run_master(self.launch, anchored)
         except Promoted as promoted:
-            become_anchor(self.state(promoted.kept))
-            raise
+            return self.succeed(self.state(promoted.kept), promoted)
 
     def state(self, kept: Mapping[str, int]) -> State:
         """Return what another anchor after us needs."""

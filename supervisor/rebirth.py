@@ -59,8 +59,14 @@ def state() -> State:
     with open(f"/proc/self/fd/{told}", "rb") as file:
         found = json.load(file)
     start = Launch(**{**found["launch"], "names": tuple(found["launch"]["names"])})
-    kept: dict[str, int] = found["kept"]
-    process.close_others({start.lock_fd, *kept.values()})
+    foreign = frozenset(found["foreign"])
+    left = State(start, found["nofile"], found["born"], foreign, found["kept"])
+    let_go(left)
+    return left
+
+
+def let_go(left: State) -> None:
+    """Close everything but what an anchor has, and be it for whoever looks."""
+    process.close_others({left.launch.lock_fd, *left.kept.values()})
     process.keep_private()
-    launch.sign(start.lock_fd)
-    return State(start, found["nofile"], found["born"], frozenset(found["foreign"]), kept)
+    launch.sign(left.launch.lock_fd)

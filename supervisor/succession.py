@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from supervisor.config import plan as plans
@@ -17,7 +17,6 @@ from supervisor.core.events import Spawn
 from supervisor.core.plan import Specs
 from supervisor.core.service import Service
 from supervisor.core.spec import ServiceSpec
-from supervisor.logs.relay import LogRelay
 from supervisor.records import replace
 from supervisor.runfiles import Past, RunFile
 
@@ -81,21 +80,6 @@ def _finder(
         return replace(like[0], command=_UNKNOWN, python=None)
 
     return find
-
-
-def end_logs(relay: LogRelay, runs: Iterable[tuple[str, int]], lives: Iterable[Service]) -> None:
-    """Let those FIFOs be read to their end into which nobody can write any more."""
-    live = {(service.id, service.run) for service in lives}
-    for key, run in runs:
-        if (key, run) not in live:
-            relay.end(key, run)
-
-
-def count_on(services: Mapping[str, Service], runs: Iterable[tuple[str, int]]) -> None:
-    """Let no run have the number of one whose log may not be written to the end yet."""
-    for key, run in runs:
-        if key in services:
-            services[key].run = max(services[key].run, run)
 
 
 class Notes:

@@ -107,9 +107,7 @@ class Upgrades:
                 sys.executable,
                 argv,
                 os.environ,
-                file_actions=[
-                    (os.POSIX_SPAWN_DUP2, fd, to) for to, fd in enumerate((null, theirs, theirs))
-                ],
+                file_actions=[(os.POSIX_SPAWN_DUP2, *pair) for pair in onto],
                 setsid=True,
                 setsigmask=(),
                 setsigdef=signals.ALL,

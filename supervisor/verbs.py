@@ -124,8 +124,10 @@ class Verbs:
             raise BadParams("bad-params", "cannot wait: timeout is a number of seconds")
         deadline = None if limit is None else self.desk.now() + limit
         ids = self._ids(params)
-        if not params.get("names"):  # whoever leaves for good becomes nothing any more
-            ids = tuple(key for key in ids if not self.desk.supervisor.services[key].removed)
+        if not params.get("names"):  # whoever is removed or was stopped does not come to it
+            known = self.desk.supervisor.services
+            there = [key for key in ids if not known[key].removed]
+            ids = tuple(key for key in there if goal == "stopped" or known[key].wanted)
         waiter = Waiter(ids, goal, reply, deadline)
         if not self._settled(waiter):
             self.waiters.append(waiter)

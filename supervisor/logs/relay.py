@@ -84,6 +84,7 @@ class LogRelay:
         path = os.path.join(run_dir, "events.fifo")
         fd = open_fifo(path, os.O_NONBLOCK)
         self._runs[KEEPD, 1] = _Run(fd, path, _rules(Log()))
+        keeping.keep(f"fifo {KEEPD}.1", fd)
 
     def recover(self, rules: Mapping[str, Log]) -> list[tuple[str, int]]:
         """Open the FIFOs that an earlier master has left; return whose they are: (id, run)."""
@@ -142,9 +143,9 @@ class LogRelay:
 
     def fifos(self) -> dict[str, int]:
         """Return the FIFOs of all runs that are not drained, by the name they are kept by."""
-        runs = {key: run for key, run in self._runs.items() if key[0] != KEEPD}
-        fifos = {f"fifo {id_}.{number}": run.fd for (id_, number), run in runs.items()}
-        sides = {f"fifo {i}.{n}.records": run.side.fd for (i, n), run in runs.items() if run.side}
+        runs = self._runs.items()
+        fifos = {f"fifo {id_}.{number}": run.fd for (id_, number), run in runs}
+        sides = {f"fifo {i}.{n}.records": run.side.fd for (i, n), run in runs if run.side}
         return {**fifos, **sides}
 
     def end_writer(self) -> None:

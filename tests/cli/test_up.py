@@ -159,7 +159,8 @@ def test_the_plan_in_force_is_private_and_replaced_as_a_whole(run_dir):
         os.umask(before)
     assert (run_dir / "applied.json").read_text() == "{}"
     assert stat.S_IMODE(os.stat(run_dir / "applied.json").st_mode) == 0o600
-    assert os.listdir(run_dir) == ["applied.json"]
+    assert (run_dir / "applied.before.json").read_text() == '{"first": 1}'
+    assert sorted(os.listdir(run_dir)) == ["applied.before.json", "applied.json"]
 
 
 @pytest.mark.parametrize("mode", [0o755, 0o770, 0o711])

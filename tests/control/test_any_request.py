@@ -35,6 +35,7 @@ class House:
             status=lambda ids: {"services": list(ids)},
             signal=lambda key, number: self.signals.append(number) or key == "web/0",
             reload=lambda asked: asked.reply.result({"variables": asked.variables}),
+            upgrade=lambda reply: reply.result({}),
             config="keepd.yaml",
             now=lambda: NOW,
             log_dir="/log",

@@ -28,7 +28,7 @@ def test_s19_every_name_that_is_allowed_is_one_file(keepd):
     one.call("wait", {"for": "completed", "timeout": LIMIT})
     for name in names:
         until(lambda name=name: one.lines(f"{name}/0") == ["hello"])
-    assert {path.name for path in one.log_dir.iterdir()} == {*names, "keepd.log"}
+    until(lambda: {path.name for path in one.log_dir.iterdir()} == {*names, "keepd.log"})
     for words in (("status", "../log/a"), ("logs", "../log/a"), ("logs", "a/..", "a")):
         assert one.run(*words).returncode == 4, words
 

@@ -1,0 +1,189 @@
+"""Another version of keepd while services run: tried first, then taken over to, or refused."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from supervisor.control.client import NoDaemon, Refused
+from supervisor.core.spec import ServiceSpec
+from supervisor.core.states import Service
+from supervisor.runfiles import RunFile, check
+from tests.daemon.harness import Keepd, kill, program, until
+
+HOUSE = Path(__file__).parents[2] / "supervisor"
+LINES = 'i=0; while :; do i=$$((i+1)); echo "line $$i."; sleep 0.01; done'
+
+
+@pytest.fixture
+def installed(tmp_path):
+    """A keepd in the background, run from a copy of the code that can be changed, and a service."""
+    shutil.copytree(HOUSE, tmp_path / "site/supervisor", ignore=shutil.ignore_patterns("*.pyc"))
+    port = free_port()
+    one = Keepd(
+        tmp_path,
+        f"""
+        services:
+          web: {{command: {program("serves", str(port))}, ready: {{tcp: "127.0.0.1:{port}"}}}}
+          lines: {{command: '{LINES}', shell: true, replicas: 2}}
+          prepared: {{command: [sleep, "1000"], umask: "022"}}
+          once: {{command: ["true"], restart: never}}
+          stopped: {{command: [sleep, "1000"]}}
+        """,
+    )
+    one.root, one.port = tmp_path / "site", port
+    one.up_detached()
+    one.call("stop", {"names": ["stopped"]})
+    one.becomes("stopped", "STOPPED")
+    yield one
+    one.run_with({**os.environ, "PYTHONPATH": str(HOUSE.parent)}, "down")
+    one.end()
+
+
+def free_port():
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        return sock.getsockname()[1]
+
+
+def lives(one):
+    """Return what must be the same after whatever happens to keepd itself."""
+    return {r["id"]: (r["pid"], r["run"], r["restarts"], r["state"]) for r in one.replicas()}
+
+
+@contextlib.contextmanager
+def visitors(port):
+    """Ask the service all the time, and fail if it once did not answer."""
+    over, failed, served = threading.Event(), [], []
+
+    def ask():
+        while not over.is_set():
+            try:
+                with socket.create_connection(("127.0.0.1", port), timeout=10) as sock:
+                    sock.sendall(b"GET / HTTP/1.0\r\n\r\n")
+                    served.append(sock.recv(100).startswith(b"HTTP/1.1 200"))
+            except OSError as error:
+                failed.append(error)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    try:
+        yield
+    finally:
+        over.set()
+        asking.join()
+    assert not failed
+    assert len(served) > 10
+    assert all(served)
+
+
+def mend(one, path, old, new):
+    file = one.root / "supervisor" / path
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new))
+
+
+def whole(one, key):
+    """Assert that every line of a replica is in its log once, in order, and none is torn."""
+    numbers = [line.removeprefix("line ") for line in one.lines(key)]
+    assert numbers == [f"{number}." for number in range(1, len(numbers) + 1)]
+
+
+def test_an_upgrade_under_load_is_seen_by_no_service_and_no_visitor(installed):
+    one, before = installed, lives(installed)
+    pid, version = one.status()["daemon"]["pid"], one.status()["daemon"]["version"]
+    mend(one, "__init__.py", f'"{version}"', '"99.1"')
+    with visitors(one.port):
+        done = one.run("upgrade", limit=60)
+        assert done.returncode == 0, done.stderr
+        assert f"upgraded from {version} to 99.1 (pid {pid}): 4 of 4 replicas" in done.stdout
+        daemon = one.status()["daemon"]
+        assert (daemon["pid"], daemon["version"]) == (pid, "99.1")
+        assert lives(one) == before
+        for _ in range(2):  # a master and a log writer of the new code are as safe as the old ones
+            kill(daemon["master_pid"], daemon["log_writer_pid"])
+            before_that = daemon["master_pid"]
+            daemon = until(lambda than=before_that: another(one, than))
+    assert lives(one) == before
+    assert one.run("stop", "lines").returncode == 0
+    for key in ("lines/0", "lines/1"):
+        whole(one, key)
+
+
+def another(one, master):
+    """Return what a master says of itself that is not this one."""
+    with contextlib.suppress(NoDaemon, Refused):
+        daemon = one.status()["daemon"]
+        return daemon if daemon["master_pid"] != master and daemon["log_writer_pid"] else None
+
+
+BROKEN = {
+    "it cannot be imported": ("logs/writer.py", "class Writer", "half an upl", "SyntaxError"),
+    "it does not come up": ("master.py", "def _begin(", "def _begins(", "_begin"),
+    "it does not know the state": ("runfiles.py", "VERSION = 1", "VERSION = 0", "is of format 1"),
+    "it does not read the plan": ("config/plan.py", "FORMAT = 1", "FORMAT = 0", "format"),
+}
+
+
+@pytest.mark.parametrize("how", BROKEN)
+def test_an_upgrade_to_what_does_not_work_is_refused_and_has_changed_nothing(installed, how):
+    one, before, daemon = installed, lives(installed), installed.status()["daemon"]
+    path, old, new, told = BROKEN[how]
+    mend(one, path, old, new)
+    with pytest.raises(Refused) as refused:
+        one.call("upgrade", limit=60)
+    assert "cannot upgrade: " in str(refused.value)
+    assert told in "\n".join([str(refused.value), *refused.value.data["said"]])
+    after = one.status()["daemon"]
+    assert (after["pid"], after["master_pid"]) == (daemon["pid"], daemon["master_pid"])
+    assert lives(one) == before
+    one.tells("cannot upgrade: ")
+    mend(one, path, new, old)
+
+
+def test_a_signal_asks_for_an_upgrade_as_well(installed):
+    one, before, daemon = installed, lives(installed), installed.status()["daemon"]
+    kill(daemon["pid"], number=signal.SIGUSR2)
+    until(lambda: another(one, daemon["master_pid"]), limit=60)
+    assert lives(one) == before
+    assert one.status()["daemon"]["pid"] == daemon["pid"]
+    one.tells("tried, and taken over to")
+
+
+def test_a_trial_leaves_nothing_behind_when_keepd_is_stopped_meanwhile(installed):
+    one = installed
+    kill(one.status()["daemon"]["pid"], number=signal.SIGUSR2)
+    one.tells("is tried")
+    assert one.run("down").returncode == 0
+    until(lambda: not trials(one))
+
+
+def trials(one):
+    """Return the pids of processes that try the code of this keepd."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            found += [pid] if str(one.root).encode() in words else []
+    return found
+
+
+def test_the_state_is_read_before_it_is_taken_over_and_not_touched(tmp_path):
+    check(str(tmp_path))  # nobody has been there
+    file = RunFile(str(tmp_path))
+    file.begun(True)
+    file.note(Service("web/0", ServiceSpec(name="web"), run=3))
+    file.close()
+    path = tmp_path / "runs"
+    good = path.read_bytes()
+    check(str(tmp_path))
+    assert path.read_bytes() == good
+    for bad in (good.replace(b'"version":1', b'"version":2'), good.replace(b'"run":3', b'"ran":3')):
+        path.write_bytes(bad)
+        with pytest.raises(ValueError, match="the state of the keepd that runs"):
+            check(str(tmp_path))
