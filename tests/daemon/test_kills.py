@@ -1,13 +1,17 @@
 """keepd may be killed at will: any process of it, at any instant, and nobody else notices."""
 
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from tests.daemon.fire import Fire, services
 from tests.daemon.harness import WITHOUT_GROUPS, alive, ends, program, until
 from tests.daemon.harness import kill as kill_with
+from tests.ipc.groups import limited
 
 
 @pytest.fixture
@@ -121,6 +125,28 @@ def test_f25_f26_f27_a_thousand_kills_under_fifty_services(fire, kind, groups):
     over(found)
     if kind in {"master", "log writer"}:
         assert max(found.times) < 1
+
+
+HOG = "import sys; sys.stdin.read(1); b'x' * (1 << 28)"
+
+
+def test_f84_a_master_that_the_kernel_kills_first_for_want_of_memory_is_replaced(keepd):
+    """The hungry one is somebody else; the master only seems to be worth more."""
+    one = keepd(f"services: {{web: {{command: {program('alone')}, replicas: 3}}}}").up()
+    master = one.status()["daemon"]["master_pid"]
+    before = {replica["id"]: (replica["pid"], replica["run"]) for replica in one.replicas()}
+    with limited("memory", 1 << 40) as group:
+        with subprocess.Popen([sys.executable, "-IS", "-c", HOG], stdin=subprocess.PIPE) as hog:
+            for pid in (hog.pid, master):
+                group.write("cgroup.procs", pid)
+            Path(f"/proc/{master}/oom_score_adj").write_text("1000")
+            group.limit(64 << 20)
+            hog.stdin.write(b".")
+        assert hog.returncode == -signal.SIGKILL
+        ends(master)
+    until(lambda: (now := Fire(one, 1).answers()) and now["daemon"]["master_pid"] != master)
+    assert {r["id"]: (r["pid"], r["run"]) for r in one.replicas()} == before
+    assert not (one.folder / "two").exists()
 
 
 @pytest.mark.soak

@@ -69,6 +69,10 @@ def test_a_reload_takes_over_what_changed_and_fails_where_the_config_does(unit):
 ALL = [f"sleep 100000{number}" for number in (1, 2, 3, 4)]
 
 
+def test_f84_that_the_kernel_kills_one_for_want_of_memory_does_not_end_the_others(box):
+    assert box.show("OOMPolicy") == "continue"
+
+
 def test_the_unit_file_is_clean():
     done = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", UNIT],

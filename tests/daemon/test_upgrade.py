@@ -94,7 +94,7 @@ def whole(one, key):
     assert numbers == [f"{number}." for number in range(1, len(numbers) + 1)]
 
 
-def test_an_upgrade_under_load_is_seen_by_no_service_and_no_visitor(installed):
+def test_f85_an_upgrade_under_load_is_seen_by_no_service_and_no_visitor(installed):
     one, before = installed, lives(installed)
     pid, version = one.status()["daemon"]["pid"], one.status()["daemon"]["version"]
     mend(one, "__init__.py", f'"{version}"', '"99.1"')
