@@ -5,10 +5,13 @@ All of it is done by the one thread of the test, which waits for nothing but tho
 
 import contextlib
 import ctypes
+import json
 import os
 import signal
 import time
 
+from supervisor.control.client import Client
+from supervisor.control.messages import request
 from tests.daemon.harness import LIMIT, kill
 
 CONT, DETACH, SYSCALL, SETOPTIONS = 7, 17, 24, 0x4200
@@ -36,6 +39,14 @@ def enters(pid):
     room = ctypes.create_string_buffer(88)
     ptrace(GET_SYSCALL_INFO, pid, len(room), ctypes.addressof(room))
     return room.raw[0] == ENTRY
+
+
+def ask(one, word, key):
+    """Ask keepd for something, and do not wait for the answer: who is to give it stands still."""
+    client = Client.connect(str(one.run_dir / "control.sock"))
+    asked = request(1, word, {"names": [key]})
+    client._sock.sendall(json.dumps(asked).encode() + b"\n")
+    return client
 
 
 class Tracer:
