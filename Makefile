@@ -2,22 +2,25 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: up test test-daemon test-rest check soak bench lock clean
+.PHONY: up test test-daemon test-near test-rest check soak bench lock clean
 
 up: .venv/.stamp
 	$(BIN)/keepd -c etc/keepd.yaml up
 
-# In two halves side by side, since most tests wait more than they work.
-HALF := tests/cli tests/control tests/daemon tests/logs
+# In three parts side by side, since most tests wait more than they work.
+NEAR := tests/cli tests/control tests/logs
 test: .venv/.stamp
-	@echo "two halves of the tests run side by side: what they say comes when they are over"
-	@$(MAKE) --no-print-directory --output-sync=target -j2 test-daemon test-rest
+	@echo "three parts of the tests run side by side: what they say comes when they are over"
+	@$(MAKE) --no-print-directory --output-sync=target -j3 test-daemon test-near test-rest
 
 test-daemon: .venv/.stamp
-	$(BIN)/python -m pytest -m "not soak" $(HALF)
+	$(BIN)/python -m pytest -m "not soak" tests/daemon
+
+test-near: .venv/.stamp
+	$(BIN)/python -m pytest -m "not soak" $(NEAR)
 
 test-rest: .venv/.stamp
-	$(BIN)/python -m pytest -m "not soak" tests $(addprefix --ignore=,$(HALF))
+	$(BIN)/python -m pytest -m "not soak" tests $(addprefix --ignore=,tests/daemon $(NEAR))
 
 check: .venv/.stamp
 	$(BIN)/ruff format --check .

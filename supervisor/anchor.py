@@ -99,8 +99,10 @@ def _succeed(left: rebirth.State, promoted: Promoted) -> int:
         rebirth.become_anchor(left)
     gc.collect()
     gc.freeze()
-    rebirth.let_go(left)
-    return run(left.launch, _children_of(left))
+    with signals.held_back():  # until there is somebody who hears them
+        signals.reset(mask=False)  # else they would be written to whatever has the pipe's number
+        rebirth.let_go(left)
+        return run(left.launch, _children_of(left))
 
 
 def _turn(anchor: Anchor) -> None:

@@ -223,14 +223,20 @@ class Drill:
                 if pidfd is not None:
                     stack.callback(os.close, pidfd)
                     held.append(pidfd)
-            for pidfd in held:
-                send_signal(pidfd, signal.SIGKILL)
+            # Stopped first: else a master could take its anchor's place before it is killed.
+            for signum in (signal.SIGSTOP, signal.SIGKILL):
+                for pidfd in held:
+                    send_signal(pidfd, signum)
+                _pause(STANDSTILL)
             for pidfd in held:
                 wait(pidfd, PATIENCE)
         now = time.monotonic()
         self.revive()  # where it fails, all of it stays missing, which is told
         self._noted(Fault(EVERYTHING, EVERYTHING, "kill", now, now))
         return True
+
+
+STANDSTILL = 20  # milliseconds that processes have to heed a signal
 
 
 def _pause(milliseconds: int) -> None:

@@ -16,7 +16,17 @@ import subprocess
 import time
 
 from supervisor.control.client import NoDaemon, Refused
-from tests.daemon.harness import PROGRAMS, alive, children, kill, program, read, tagged, until
+from tests.daemon.harness import (
+    PROGRAMS,
+    alive,
+    children,
+    kill,
+    kill_at_once,
+    program,
+    read,
+    tagged,
+    until,
+)
 from tests.daemon.logged import paths, unstamped
 
 AWAY = (NoDaemon, Refused, TimeoutError)
@@ -97,7 +107,7 @@ class Fire:
         return next((pid for title, pid in self.helpers(anchor) if title == "master"), None)
 
     def hit(self, *pids):
-        kill(*pids)
+        kill_at_once(*pids)
         self.kills += 1
         return time.monotonic()
 

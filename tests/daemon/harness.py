@@ -76,6 +76,17 @@ def kill(*pids, number=signal.SIGKILL):
                 os.close(fd)
 
 
+def kill_at_once(*pids):
+    """KILL processes in one instant: none of them can do anything about the death of another."""
+    kill(*pids, number=signal.SIGSTOP)
+    for pid in pids:
+        until(lambda pid=pid: read(pid, "stat").rpartition(")")[2].split()[:1] in STILL)
+    kill(*pids)
+
+
+STILL = ([], ["T"], ["Z"], ["X"])  # gone, stopped, or dead
+
+
 def read(pid, name):
     """Return /proc/PID/NAME as text; "" once the process is gone, or if it is not ours."""
     try:

@@ -20,6 +20,7 @@ from tests.daemon.harness import (
     children,
     ends,
     kill,
+    kill_at_once,
     program,
     read,
     tagged,
@@ -61,7 +62,7 @@ def lose_master(one):
 def lose_all(one):
     """Kill every process of keepd, and no other."""
     found = helpers(one.status()["daemon"]["pid"])
-    kill(*found)
+    kill_at_once(*found)
     gone(found)
 
 

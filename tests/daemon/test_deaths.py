@@ -12,6 +12,7 @@ from tests.daemon.harness import (
     alive,
     ends,
     kill,
+    kill_at_once,
     program,
     read,
     tagged,
@@ -253,9 +254,7 @@ def test_f25_when_all_of_keepd_is_killed_the_next_one_goes_on_with_what_there_is
     before, theirs = pids(one), tagged(one.run_dir)
     for _ in range(2):
         ours = one.helpers()
-        kill(*ours, number=signal.SIGSTOP)  # else those that die last would end all services
-        until(lambda pids=ours: all(") T " in read(pid, "stat") for pid in pids))
-        kill(*ours)
+        kill_at_once(*ours)  # else those that die last would end all services
         one.process.wait(10)
         for pid in ours:
             until(lambda pid=pid: not alive(pid))

@@ -3,14 +3,13 @@
 import hashlib
 import os
 import select
-import signal
 import stat
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.daemon.harness import LIMIT, alive, ends, kill, program, tagged, until
+from tests.daemon.harness import LIMIT, alive, ends, kill_at_once, program, tagged, until
 
 WEB = "services: {web: {command: [sleep, '1000']}}"
 ALONE = f"services: {{web: {{command: {program('alone')}, ready: {{log: holds}}}}}}"
@@ -29,9 +28,7 @@ def stranger():
 def left_behind(one):
     """Kill all processes of keepd itself at once, so that nobody clears anything away."""
     titles = one.titles()
-    for title in sorted(titles):  # the anchor first: stopped, it starts nobody again
-        kill(titles[title], number=signal.SIGSTOP)
-    kill(*titles.values())
+    kill_at_once(*[titles[title] for title in sorted(titles)])  # the anchor first
     if one.process is not None:
         one.process.wait(LIMIT)
     for pid in titles.values():
