@@ -261,7 +261,7 @@ class Keepd:
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        kill(*tagged(self.run_dir), *self.orphans())
+        kill_at_once(*self.orphans(), *tagged(self.run_dir))  # else one takes over from another
         if GROUPS and self.group().exists():
             until(lambda: "populated 0" in (self.group() / "cgroup.events").read_text(), limit=5)
             for folder, _, _ in os.walk(self.group(), topdown=False):
