@@ -88,7 +88,8 @@ class Sweeper:
     def _others(self, run: Run) -> list[int]:
         """Return what is left of a run beside its leader and the descendants of these."""
         found = [pid for pid, owner in self.strangers() if owner is run]
-        if run.cold:  # they have whatever parent takes orphans here
+        # Asked anew each time: an anchor that has just died has left its children to somebody else.
+        if run.inherited and run.pid not in self._orphans():
             found += [pid for pid in everyone() if pid != run.pid and _belongs(pid, run)]
         return found
 
