@@ -29,11 +29,6 @@ _OURS = ("NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_FDNAMES", "LISTEN_PID", "WATCHDO
 _NOT_PASSED_ON = frozenset({*_OURS, "KEEPD_RECORDS", "WATCHDOG_PID", "FDSTORE", "MAINPID"})
 
 
-def passable_folder(place: Place) -> str:
-    """Return the folder beside the runtime directory that others may pass."""
-    return passable_beside(place.run_dir)
-
-
 def notify_socket(run: Run, place: Place, kept: int | None = None) -> NotifySocket:
     """Return the ear for a run that tells its readiness itself; OSError.
 
@@ -44,7 +39,7 @@ def notify_socket(run: Run, place: Place, kept: int | None = None) -> NotifySock
         path = f"{place.run_dir}/notify/{run.id}.{run.number}"
         make_folders(os.path.dirname(path), 0o700)
         return NotifySocket(path, kept=kept)
-    folder = passable_folder(place)
+    folder = passable_beside(place.run_dir)
     make_passable(folder)
     return NotifySocket(f"{folder}/{run.id.replace('/', '+')}.{run.number}", who.uid, kept)
 

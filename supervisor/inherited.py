@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 from supervisor.ipc.pidfd import Exit
 from supervisor.records import record
 from supervisor.runfiles import RunFile, Trace
-from supervisor.sweeps import everyone
 from supervisor.unix import kin
 from supervisor.unix.poller import Poller
 
@@ -89,7 +88,7 @@ class Inherited:
 
     def _candidates(self, run: Run) -> Iterable[int]:
         """Return who may be the leader: the oldest first, for what it starts inherits its marks."""
-        pids = run.group.everybody() if run.group is not None else everyone()
+        pids = run.group.everybody() if run.group is not None else kin.everyone()
         found = [(seen.start, pid) for pid in pids if (seen := kin.stat(pid)) is not None]
         return [pid for _, pid in sorted(found)]
 
@@ -111,7 +110,7 @@ class Inherited:
         known, code = _kernel_knows(run.pidfd)
         if known:
             return Exit(code)
-        return Exit(None) if run.cold and reaped else None
+        return Exit(None) if reaped and self.is_cold(run) else None
 
     def waits(self) -> bool:
         """Return whether a process is dead, and its parent has not asked how: some never do."""

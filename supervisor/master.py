@@ -264,7 +264,7 @@ class Master:
         match output:
             case Noted(key):
                 self.notes.note(key)
-            case Do(key, Spawn(run) as action) if why := self.notes.obstacle(key, action):
+            case Do(key, Spawn(run)) if why := self.notes.obstacle(key):
                 self._report(key, SpawnFailed(run, why))
             case Do(key, action):
                 if isinstance(action, Kill):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from supervisor import ears
-from supervisor.births import Births, command_order, passable_folder
+from supervisor.births import Births, command_order
 from supervisor.core.events import (
     Action,
     Adopt,
@@ -39,6 +39,7 @@ from supervisor.ties import Ties
 from supervisor.unix import cgroup, kin, process
 from supervisor.unix.leftovers import sweep_leftovers as _sweep_leftovers
 from supervisor.unix.poller import Poller
+from supervisor.unix.private import passable_beside
 from supervisor.unix.words import CannotError
 
 __all__ = ["Processes", "sweep_leftovers"]
@@ -159,7 +160,7 @@ class Processes:
         self._births.close()
         self.deaths.close()
         with contextlib.suppress(OSError):  # nobody has needed it
-            os.rmdir(passable_folder(self.place))
+            os.rmdir(passable_beside(self.place.run_dir))
         if self.place.tree is not None:
             self.place.tree.remove()
 
@@ -215,7 +216,6 @@ class Processes:
         run.doubt = False
         if found is None:
             run.pid = trace.pid or -(1 + len(self._book.by_pid))  # of nobody: it is gone
-            run.cold = inherited.is_cold(run)
             self._book.by_pid[run.pid] = run
             run.exit = Exit(int(trace.end) if trace.end and trace.end != "failed" else None)
             run.spawned = bool(trace.pid) and trace.end != "failed"
@@ -225,7 +225,6 @@ class Processes:
         run.spawned = True
         self._births.listen(run, self._ties.kept)
         self.hold(run, *found)
-        run.cold = inherited.is_cold(run)
         self._report(run.id, Spawned(run.number))
 
     def hold(self, run: Run, pid: int, pidfd: int) -> None:

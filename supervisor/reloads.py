@@ -8,7 +8,6 @@ comparison, one rename, and an event for the core. Nothing here blocks.
 from __future__ import annotations
 
 import collections
-import contextlib
 import functools
 import os
 import signal
@@ -23,6 +22,7 @@ from supervisor.config.faults import Fault, as_json, lines
 from supervisor.config.places import Overrides
 from supervisor.control.server import Reply
 from supervisor.core.supervisor import Supervisor
+from supervisor.ipc import pidfd as pidfds
 from supervisor.launch import Launch
 from supervisor.records import record
 from supervisor.unix import process
@@ -293,8 +293,5 @@ def _live(
 
 
 def _reap(pidfd: int) -> int:
-    with contextlib.suppress(ChildProcessError):
-        info = os.waitid(os.P_PIDFD, pidfd, os.WEXITED | os.WNOHANG)
-        if info is not None:
-            return info.si_status if info.si_code == os.CLD_EXITED else -info.si_status
-    return 0  # somebody else has it; what it has said is whole or not
+    end = pidfds.reap(pidfd)
+    return (end and end.code) or 0  # somebody else has it: what it has said is whole or not

@@ -62,7 +62,6 @@ class Run:
     records: str = ""  # path of the FIFO for its records, if it has one
     exit: Exit | None = None  # of the leader, which is kept as a zombie until all are gone
     inherited: bool = False  # an earlier master began it: it is no child of ours
-    cold: bool = False  # nor of the anchor
     doubt: bool = False  # nobody knows whether there will be a process of it
     asked: bool = False  # the leader has been told to end
     told: bool = False  # Exited was told: others are left

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from supervisor.config import plan as plans
-from supervisor.core.events import Spawn
 from supervisor.core.plan import Specs
 from supervisor.core.service import Service
 from supervisor.core.spec import ServiceSpec
@@ -103,11 +102,11 @@ class Notes:
         except OSError as error:
             self._failed[key] = error.strerror or str(error)
 
-    def obstacle(self, key: str, action: object) -> str:
-        """Return why an action must not be carried out; nothing if it may."""
-        if key in self._failed and isinstance(action, Spawn):
+    def obstacle(self, key: str) -> str:
+        """Return why a birth must not be; nothing if it may."""
+        if key in self._failed:
             self.note(key)
-        if key in self._failed and isinstance(action, Spawn):
+        if key in self._failed:
             return f"its birth cannot be noted: {self._failed[key]}"
         return ""
 

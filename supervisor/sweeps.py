@@ -90,7 +90,7 @@ class Sweeper:
         found = [pid for pid, owner in self.strangers() if owner is run]
         # Asked anew each time: an anchor that has just died has left its children to somebody else.
         if run.inherited and run.pid not in self._orphans():
-            found += [pid for pid in everyone() if pid != run.pid and _belongs(pid, run)]
+            found += [pid for pid in kin.everyone() if pid != run.pid and _belongs(pid, run)]
         return found
 
     def members(self, run: Run) -> kin.Members:
@@ -140,12 +140,6 @@ def _belongs(pid: int, run: Run) -> bool:
     if seen is None or seen.state in "ZX":
         return False
     return seen.session == run.pid or kin.belongs(pid, run.marks)
-
-
-def everyone() -> list[int]:
-    """Return all pids that we can see but our own."""
-    pids = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
-    return [pid for pid in pids if pid != os.getpid()]
 
 
 def _first_dead() -> int | None:

@@ -15,6 +15,7 @@ from typing import Protocol
 
 from supervisor import __version__
 from supervisor.control.server import Reply
+from supervisor.ipc import pidfd as pidfds
 from supervisor.rebirth import ROOT
 from supervisor.records import record
 from supervisor.unix import process, signals
@@ -139,11 +140,10 @@ class Upgrades:
         trial, self._trial = self._trial, None
         if trial is None:
             return
-        info = os.waitid(os.P_PIDFD, trial.pidfd, os.WEXITED | os.WNOHANG)
+        end = pidfds.reap(trial.pidfd)
         self._let_go(trial)
         said = trial.said.decode("utf-8", "replace").strip()
-        good = info is not None and info.si_code == os.CLD_EXITED and info.si_status == 0
-        version = _version(said) if good else None
+        version = _version(said) if end is not None and end.code == 0 else None
         if version is None:
             self._refuse(trial.replies, said or "it ended without a word")
             return

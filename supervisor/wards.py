@@ -6,6 +6,7 @@ import os
 import signal
 import time
 
+from supervisor.ipc.pidfd import code_of
 from supervisor.offspring import Offspring
 from supervisor.unix import process, rights
 
@@ -82,4 +83,4 @@ def _dead(kind: int, number: int) -> int | None:
         return None
     if info is None:
         return None
-    return info.si_status if info.si_code == os.CLD_EXITED else -info.si_status
+    return code_of(info)

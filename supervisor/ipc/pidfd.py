@@ -48,7 +48,8 @@ def wait(pidfd: int, limit: float | None) -> bool:
     return bool(poll.poll(None if limit is None else max(0, limit) * 1000))
 
 
-def _code(info: os.waitid_result) -> int:
+def code_of(info: os.waitid_result) -> int:
+    """Return the exit code of a process as subprocess has it: negative for a signal."""
     return info.si_status if info.si_code == os.CLD_EXITED else -info.si_status
 
 
@@ -59,7 +60,7 @@ def _waitid(pidfd: int, options: int) -> Exit | None:
         # Not our child, reaped by somebody else, or SIGCHLD was ignored: the kernel decides
         # whether it lives, and never is such a process believed to be alive for ever.
         return Exit(None) if wait(pidfd, 0) else None
-    return None if info is None else Exit(_code(info))
+    return None if info is None else Exit(code_of(info))
 
 
 def peek(pidfd: int) -> Exit | None:
