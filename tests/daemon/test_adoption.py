@@ -36,6 +36,12 @@ def helpers(pid):
     return [*found, *(each for child in children(pid) if found for each in helpers(child))]
 
 
+def stopped(pid):
+    """Stop it; return when it is."""
+    kill(pid, number=signal.SIGSTOP)
+    until(lambda: read(pid, "stat").rpartition(")")[2].split()[0] == "T")
+
+
 def gone(pids):
     until(lambda: not any(map(alive, pids)))
 
@@ -71,11 +77,16 @@ def lose_and_find(one):
     up(one)
 
 
+def promoted(one, daemon):
+    """Wait until the master has taken the anchor's place."""
+    until(lambda: (found := status(one)) and found["daemon"]["pid"] == daemon["master_pid"])
+
+
 def lose_anchor(one):
     """Kill the anchor; return when the master has taken its place."""
     daemon = one.status()["daemon"]
     kill(daemon["pid"])
-    until(lambda: (found := status(one)) and found["daemon"]["pid"] == daemon["master_pid"])
+    promoted(one, daemon)
 
 
 def run_up(one, *words):
@@ -117,8 +128,7 @@ def detached(either):
 def orphaned(one):
     """Let nobody be master for a while: the anchor is stopped, and cannot start another."""
     daemon = one.status()["daemon"]
-    kill(daemon["pid"], number=signal.SIGSTOP)
-    until(lambda: read(daemon["pid"], "stat").rpartition(")")[2].split()[0] == "T")
+    stopped(daemon["pid"])
     kill(daemon["master_pid"])
     until(lambda: not alive(daemon["master_pid"]))
     try:
@@ -516,6 +526,30 @@ def test_readiness_that_was_told_while_there_was_no_master_is_not_lost(keepd):
         until((one.folder / "told").exists)
     replica = one.becomes("late", "RUNNING", ready=True)
     assert (replica["pid"], replica["run"]) == (pid, 1)
+
+
+def test_f26_what_a_crash_left_is_found_though_its_anchor_died_before_we_heard_of_either(detached):
+    """The orphan is nobody's that we know of by then, and the dead anchor has no children."""
+    one = detached(
+        f"""
+        defaults: {{backoff: {{first: 10ms, factor: 1}}, ready: {{notify: true}}}}
+        services: {{web: {{command: {program("alone", "deaf", "child")}}}}}
+        """
+    )
+    lose_master(one)
+    before = tagged(one.run_dir)
+    daemon, leader = one.status()["daemon"], one.pid("web")
+    assert len(before) == 2
+    stopped(daemon["master_pid"])
+    kill(leader)
+    until(lambda: not alive(leader))
+    kill(daemon["pid"])
+    ends(daemon["pid"])
+    kill(daemon["master_pid"], number=signal.SIGCONT)
+    promoted(one, daemon)
+    one.becomes("web", "RUNNING", run=2)
+    assert not any(map(alive, before))
+    assert not (one.folder / "two").exists()
 
 
 def tell():
