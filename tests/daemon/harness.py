@@ -95,6 +95,16 @@ def read(pid, name):
         return ""
 
 
+def opened(pid):
+    """Return what a process has open, as paths; what it closes meanwhile is left out."""
+    found = []
+    with contextlib.suppress(OSError):
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                found.append(os.readlink(f"/proc/{pid}/fd/{fd}"))
+    return found
+
+
 def children(pid):
     """Return the pids of the children of a process, zombies among them."""
     return [int(word) for word in read(pid, f"task/{pid}/children").split()]
@@ -272,10 +282,8 @@ class Keepd:
         found = []
         for pid in filter(str.isdigit, os.listdir("/proc")):
             if read(pid, "cmdline").startswith("keepd: "):
-                with contextlib.suppress(OSError):
-                    fds = [os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir()]
-                    if any(fd.startswith(f"{self.folder}/") for fd in fds):
-                        found.append(int(pid))
+                if any(path.startswith(f"{self.folder}/") for path in opened(pid)):
+                    found.append(int(pid))
         return found
 
     def json(self, *words):
