@@ -281,9 +281,9 @@ class Keepd:
         """Return the pids of keepd's own processes that hold something of its folder open."""
         found = []
         for pid in filter(str.isdigit, os.listdir("/proc")):
-            if read(pid, "cmdline").startswith("keepd: "):
-                if any(path.startswith(f"{self.folder}/") for path in opened(pid)):
-                    found.append(int(pid))
+            ours = any(path.startswith(f"{self.folder}/") for path in opened(pid))
+            if ours and read(pid, "cmdline").startswith("keepd: "):
+                found.append(int(pid))
         return found
 
     def json(self, *words):
