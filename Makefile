@@ -2,19 +2,23 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: up test test-daemon test-near test-rest check soak bench lock clean
+.PHONY: up test test-killed test-daemon test-near test-rest check soak bench lock clean
 
 up: .venv/.stamp
 	$(BIN)/keepd -c etc/keepd.yaml up
 
-# In three parts side by side, since most tests wait more than they work.
+# In four parts side by side, since most tests wait more than they work.
 NEAR := tests/cli tests/control tests/logs
+KILLED := tests/daemon/killed
 test: .venv/.stamp
-	@echo "three parts of the tests run side by side: what they say comes when they are over"
-	@$(MAKE) --no-print-directory --output-sync=target -j3 test-daemon test-near test-rest
+	@echo "four parts of the tests run side by side: what they say comes when they are over"
+	@$(MAKE) --no-print-directory --output-sync=target -j4 test-killed test-daemon test-near test-rest
+
+test-killed: .venv/.stamp
+	$(BIN)/python -m pytest -m "not soak" $(KILLED)
 
 test-daemon: .venv/.stamp
-	$(BIN)/python -m pytest -m "not soak" tests/daemon
+	$(BIN)/python -m pytest -m "not soak" tests/daemon --ignore=$(KILLED)
 
 test-near: .venv/.stamp
 	$(BIN)/python -m pytest -m "not soak" $(NEAR)

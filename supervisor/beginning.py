@@ -80,7 +80,7 @@ def begin(master: Master, anchored: Anchored) -> None:
         return
     if not past.begun or (names and anchored.first):
         master.handle(StartWanted(match(master.supervisor.replicas, names)))
-    master.notes.everyone()
+    master.notes.rest()
     with contextlib.suppress(OSError):  # then the next master begins with that again
         master.file.begun(True)
 

@@ -65,6 +65,7 @@ class RunFile:
         self._slots: dict[str, int] = {}  # id: number
         self._free: list[int] = []
         self._plans: dict[str, str] = {}  # id: the mark of the plan that its spec is of
+        self._runs: dict[str, int] = {}  # id: the number of its latest run
         self.plan = ""  # the mark of the plan in force
         self.groups = ""  # the base of our cgroups
         self.damaged = False  # what an earlier master wrote is not wholly there any more
@@ -97,6 +98,7 @@ class RunFile:
         key = service.id
         if key not in self._plans or not (service.next or service.removed):
             self._plans[key] = self.plan
+        self._runs[key] = service.run
         marks = {"id": key, "plan": self._plans[key], "by": self.number}
         self._write(key, {**marks, **memory.note(service)})
 
@@ -107,10 +109,11 @@ class RunFile:
         room = _SLOT - _TRACE_AT - 1
         os.pwrite(self._fd, text.ljust(room).encode("ascii") + b"\n", self._at(key) + _TRACE_AT)
 
-    def forget(self, key: str, run: int) -> None:
+    def forget(self, key: str) -> None:
         """Remember of a replica that is removed nothing but the number of its latest run."""
         self._plans.pop(key, None)
-        self._write(key, {"id": key, "plan": "", "by": self.number, **memory.forgotten(run)})
+        past = memory.forgotten(self._runs.pop(key, 0))
+        self._write(key, {"id": key, "plan": "", "by": self.number, **past})
 
     def _write(self, key: str, noted: Mapping[str, Any]) -> None:
         text = json.dumps(noted, separators=(",", ":"))
@@ -165,7 +168,7 @@ class RunFile:
                 continue
             key = noted["id"]
             self._slots[key], notes[key] = number, noted
-            self._plans[key] = noted["plan"]
+            self._plans[key], self._runs[key] = noted["plan"], noted.get("run", 0)
             trace = _trace(slot[_TRACE_AT:])
             known = trace is not None and trace.run == noted.get("run", 0)
             traces[key] = trace if trace and known else Trace(noted.get("run", 0))
@@ -175,6 +178,7 @@ class RunFile:
         self._slots.clear()  # of another boot: all is gone; or nobody knows who is not noted
         self._free.clear()
         self._plans.clear()
+        self._runs.clear()
         os.ftruncate(self._fd, 0)
         return Past({}, {}, runs={key: noted.get("run", 0) for key, noted in notes.items()})
 

@@ -88,14 +88,14 @@ class Notes:
         self._file = file
         self._services = services
         self._failed: dict[str, str] = {}  # id: why
-        self._runs: dict[str, int] = {}  # the latest run of each
+        self._noted: set[str] = set()  # by this master, under the plan in force
 
     def note(self, key: str) -> None:
         """Note a replica as it is."""
         service = self._services.get(key)
         if service is None:
             return
-        self._runs[key] = service.run
+        self._noted.add(key)
         try:
             self._file.note(service)
             self._failed.pop(key, None)
@@ -111,15 +111,22 @@ class Notes:
         return ""
 
     def everyone(self) -> None:
-        """Note all of them: their specs may be of another plan."""
+        """Note all of them: another plan is in force."""
+        self._noted.clear()
+        self.rest()
+
+    def rest(self) -> None:
+        """Note those of whom this master has noted nothing yet."""
         for key in self._services:
-            self.note(key)
+            if key not in self._noted:
+                self.note(key)
 
     def forget(self, key: str) -> None:
         """Let go of a replica that will not be seen again."""
         self._failed.pop(key, None)
+        self._noted.discard(key)
         with contextlib.suppress(OSError):
-            self._file.forget(key, self._runs.pop(key, 0))
+            self._file.forget(key)
 
 
 def plan_mark(run_dir: str) -> str:

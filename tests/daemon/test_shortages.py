@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from supervisor.control.client import Refused
 from tests.daemon.harness import Keepd, alive, kill, program, until
 from tests.ipc.groups import limited
 
@@ -72,9 +73,9 @@ def test_f36_while_there_are_no_descriptors_nobody_is_given_up(either):
     limits = resource.prlimit(master, resource.RLIMIT_NOFILE)
     resource.prlimit(master, resource.RLIMIT_NOFILE, (8, limits[1]))
     kill(*before.values())
-    refused = one.run("status")
-    assert refused.returncode != 0
-    assert "Traceback" not in refused.stderr
+    with pytest.raises(Refused, match="in time") as refused:
+        one.call("status", limit=0.5)
+    assert refused.value.kind == "timeout"
     told = re.compile("cannot (start|look after) web/.*: Too many open files")
     until(lambda: told.search(one.log("keepd")))
     resource.prlimit(master, resource.RLIMIT_NOFILE, limits)

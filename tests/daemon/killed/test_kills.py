@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon.fire import Fire, services
+from tests.daemon.killed.fire import Fire, services
 from tests.daemon.harness import WITHOUT_GROUPS, alive, ends, program, until
 from tests.daemon.harness import kill as kill_with
 from tests.ipc.groups import limited

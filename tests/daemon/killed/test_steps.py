@@ -11,7 +11,7 @@ from functools import partial
 
 import pytest
 
-from tests.daemon.fire import AWAY, Fire
+from tests.daemon.killed.fire import AWAY, Fire
 from tests.daemon.harness import (
     PROGRAMS,
     WITHOUT_GROUPS,
@@ -22,7 +22,7 @@ from tests.daemon.harness import (
     until,
 )
 from tests.daemon.logged import Gate, numbered, paths, unstamped
-from tests.daemon.tracing import Tracer, ask
+from tests.daemon.killed.tracing import Tracer, ask
 
 FEW = 6
 SOAK = [pytest.mark.soak, pytest.mark.timeout(1800)]

@@ -4,9 +4,9 @@ import contextlib
 
 import pytest
 
-from tests.daemon.fire import AWAY
+from tests.daemon.killed.fire import AWAY
 from tests.daemon.harness import ends, kill, program, until
-from tests.daemon.tracing import Tracer, ask
+from tests.daemon.killed.tracing import Tracer, ask
 
 
 def test_f42_a_helper_whose_parent_dies_before_it_can_want_to_hear_of_it_ends(keepd):

@@ -296,6 +296,30 @@ def test_a_list_that_was_edited_while_nothing_was_left_is_carried_out_as_a_reloa
     assert not (one.folder / "two").exists()
 
 
+@pytest.mark.parametrize("loss", LOSSES)
+def test_what_was_removed_at_rest_counts_on_though_who_removed_it_never_knew_it_run(keepd, loss):
+    """Its numbers name FIFOs and files, and nobody may read old ones as new."""
+    both = "services: {web: {command: [sleep, '1000']}, job: {command: [sleep, '1000']}}"
+    one = keepd(both)
+    up(one)
+    one.call("restart", {"names": ["job"]})
+    one.becomes("job", "RUNNING", run=2)
+    one.call("stop", {"names": ["job"]})
+    one.becomes("job", "STOPPED")
+    one.write("services: {web: {command: [sleep, '1000']}}")
+    if loss == "everything":
+        lose_all(one)
+        up(one)
+    else:
+        LOSSES[loss](one)
+        one.call("reload", {"yes": True})
+    assert [replica["id"] for replica in one.replicas()] == ["web/0"]
+    lose_master(one)
+    one.write(both)
+    one.call("reload", {"yes": True})
+    one.becomes("job", "RUNNING", run=3)
+
+
 def test_a_reload_that_was_cut_short_is_completed_by_the_next_master(either):
     """The changed one is being stopped, the added one waits for it: and then keepd is killed."""
     config = """

@@ -16,7 +16,7 @@ from supervisor.core.states import Service
 from supervisor.runfiles import RunFile, check
 from tests.daemon.harness import Keepd, kill, program, until
 
-HOUSE = Path(__file__).parents[2] / "supervisor"
+HOUSE = Keepd.root / "supervisor"
 LINES = 'i=0; while :; do i=$$((i+1)); echo "line $$i."; sleep 0.01; done'
 
 
