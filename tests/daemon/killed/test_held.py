@@ -4,8 +4,8 @@ import contextlib
 
 import pytest
 
-from tests.daemon.killed.fire import AWAY
 from tests.daemon.harness import ends, kill, program, until
+from tests.daemon.killed.fire import AWAY
 from tests.daemon.killed.tracing import Tracer, ask
 
 

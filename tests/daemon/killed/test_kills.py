@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.daemon.killed.fire import Fire, services
 from tests.daemon.harness import WITHOUT_GROUPS, alive, ends, program, until
 from tests.daemon.harness import kill as kill_with
+from tests.daemon.killed.fire import Fire, services
 from tests.ipc.groups import limited
 
 

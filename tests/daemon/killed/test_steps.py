@@ -11,7 +11,6 @@ from functools import partial
 
 import pytest
 
-from tests.daemon.killed.fire import AWAY, Fire
 from tests.daemon.harness import (
     PROGRAMS,
     WITHOUT_GROUPS,
@@ -21,8 +20,9 @@ from tests.daemon.harness import (
     read,
     until,
 )
-from tests.daemon.logged import Gate, numbered, paths, unstamped
+from tests.daemon.killed.fire import AWAY, Fire
 from tests.daemon.killed.tracing import Tracer, ask
+from tests.daemon.logged import Gate, numbered, paths, unstamped
 
 FEW = 6
 SOAK = [pytest.mark.soak, pytest.mark.timeout(1800)]
