@@ -2,9 +2,13 @@
 
 import os
 import signal
+import time
+
+import pytest
 
 from supervisor.control.client import NoDaemon, Refused
-from tests.daemon.harness import alive, until
+from tests.daemon.harness import LIMIT, alive, ends, kill, program, tagged, until
+from tests.daemon.screens import Screen
 
 
 def test_a_master_that_cannot_begin_ends_keepd_with_the_reason(keepd):
@@ -38,6 +42,38 @@ def test_logs_that_cannot_be_written_are_told_before_anything_starts(keepd):
     done = daemon.run("up")
     assert done.returncode == 1
     assert "cannot write logs into /proc/nowhere/logs" in done.stderr
+
+
+SHELL = ("sh", "-c", '"$@"; exec sleep 1000', "sh")
+
+
+@pytest.mark.parametrize("limit", [LIMIT, pytest.param(2, marks=pytest.mark.soak)])
+def test_f25_on_a_terminal_nothing_outlives_the_anchor_for_long(either, limit):
+    """Whatever it is deaf to: the shell that the terminal is of goes on."""
+    with Screen() as screen:
+        one = either(
+            f"""
+            defaults: {{ready: {{notify: true}}, stop: {{timeout: 1m}}}}
+            services:
+              web: {{command: {program("alone")}, replicas: 5}}
+              deaf: {{command: {program("alone", "deaf", "child")}, replicas: 5}}
+              prepared: {{command: {program("alone", "deaf")}, umask: "022"}}
+            """,
+            start_new_session=False,
+            preexec_fn=lambda: os.login_tty(os.dup(screen.slave)),
+        )
+        one.under = (*one.under, *SHELL)
+        one.up()
+        ours, theirs = one.helpers(), tagged(one.run_dir)
+        assert "terminal" in one.titles()
+        assert len(theirs) == 16
+        since = time.monotonic()
+        kill(one.status()["daemon"]["pid"])
+        for pid in (*theirs, *ours):
+            ends(pid, limit=max(0, since + limit - time.monotonic()))
+        print(f"all gone after {time.monotonic() - since:.2f} s")
+        assert one.process.poll() is None
+        one.tells("the anchor is gone: stopping everything")
 
 
 def next_master(daemon, master):
