@@ -69,7 +69,7 @@ class Inherited:
         if trace.end is not None:
             return None
         if trace.pid:
-            pidfd = kin.hold(trace.pid, trace.start)
+            pidfd = kin.hold(trace.pid, trace.mark)
             if pidfd is None:
                 kept = self._parent.pidfds.get(f"pidfd {run.id}.{run.number}")
                 pidfd = None if kept is None else os.dup(kept)

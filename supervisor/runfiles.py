@@ -25,10 +25,11 @@ from supervisor.core.service import Service
 from supervisor.records import record
 from supervisor.unix import process
 
-VERSION = 1
+VERSION = 2  # 1 knew processes by their start times alone
 _SLOT = 1024
 _TRACE_AT = 928  # where in a slot the process stands
 _LOCKS = "births"
+_MARK = re.compile(r"i?[0-9]+")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]*/[0-9]{1,6}")
 
 
@@ -38,7 +39,7 @@ class Trace:
 
     run: int
     pid: int = 0
-    start: int = 0  # clock ticks since boot: with it a pid names one process
+    mark: str = "0"  # as kin.mark() has it: with it a pid names one process
     asked: bool = False  # it has been told to end
     end: str | None = None  # once nothing of it is left: its code, "failed", "" for nobody knows
 
@@ -105,7 +106,7 @@ class RunFile:
     def trace(self, key: str, trace: Trace) -> None:
         """Write down the process of a run, after the note of that run."""
         end = "-" if trace.end is None else f"={trace.end}"
-        text = f"{trace.run} {trace.pid} {trace.start} {int(trace.asked)} {end}"
+        text = f"{trace.run} {trace.pid} {trace.mark} {int(trace.asked)} {end}"
         room = _SLOT - _TRACE_AT - 1
         os.pwrite(self._fd, text.ljust(room).encode("ascii") + b"\n", self._at(key) + _TRACE_AT)
 
@@ -152,7 +153,7 @@ class RunFile:
     def _read(self) -> Past:
         text = b"".join(iter(lambda: os.read(self._fd, 1 << 20), b""))
         head = _object(text[:_SLOT])
-        if head.get("version") != VERSION:
+        if head.get("version") not in {1, VERSION}:
             os.ftruncate(self._fd, 0)
             return Past({}, {})
         self.groups = str(head.get("groups", ""))
@@ -235,10 +236,11 @@ def _note(line: bytes) -> dict[str, Any]:
 
 def _trace(line: bytes) -> Trace | None:
     words = line.decode("ascii", "replace").split()
-    if len(words) != 5 or not all(word.isdecimal() for word in words[:4]):
+    if len(words) != 5 or not all(word.isdecimal() for word in (*words[:2], words[3])):
         return None
-    run, pid, start, asked = map(int, words[:4])
-    return Trace(run, pid, start, bool(asked), words[4][1:] if words[4][0] == "=" else None)
+    run, pid, asked = int(words[0]), int(words[1]), words[3] != "0"
+    mark = words[2] if _MARK.fullmatch(words[2]) else "0"
+    return Trace(run, pid, mark, asked, words[4][1:] if words[4][0] == "=" else None)
 
 
 def _held_by_others(folder: str) -> dict[int, int]:

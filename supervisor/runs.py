@@ -8,7 +8,7 @@ from supervisor.core.spec import Log, ServiceSpec
 from supervisor.ipc.pidfd import Exit
 from supervisor.records import record
 from supervisor.runfiles import Trace
-from supervisor.unix import kin, process
+from supervisor.unix import kin
 from supervisor.unix.birth import Birth
 from supervisor.unix.cgroup import Group, Tree
 from supervisor.unix.notify import NotifySocket
@@ -53,7 +53,7 @@ class Run:
     marks: kin.Marks
     birth: Birth | None = None  # by a zygote, in progress
     pid: int = 0
-    start: int = 0  # clock ticks since boot
+    mark: str = ""  # by which its leader is known from any other that gets its pid
     pidfd: int = -1
     ear: NotifySocket | None = None
     spawned: bool = False  # told
@@ -70,13 +70,13 @@ class Run:
 
     def trace(self, *, over: bool = False) -> Trace:
         """Return what a successor is to know of its process."""
-        if self.start == 0 and self.pid > 0:
-            self.start = process.start_time(self.pid) or 0
+        if not self.mark and self.pidfd >= 0:
+            self.mark = kin.mark(self.pid, self.pidfd)
         end = None
         if over:
             code = self.exit.code if self.exit is not None else None
             end = "failed" if self.failure is not None else "" if code is None else str(code)
-        return Trace(self.number, max(self.pid, 0), self.start, self.asked, end)
+        return Trace(self.number, max(self.pid, 0), self.mark or "0", self.asked, end)
 
 
 class Book:

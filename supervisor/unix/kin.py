@@ -12,11 +12,12 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterable
+from functools import cache
 
 from supervisor.ipc.pidfd import open_pidfd, send_signal
 from supervisor.records import record
 
-from .process import children
+from .process import children, start_time
 
 TAG = "KEEPD_RUN"
 _ROUNDS = 100
@@ -120,14 +121,37 @@ def family(roots: Iterable[int]) -> Members:
     return found
 
 
-def hold(pid: int, start: int) -> int | None:
-    """Return a pidfd of this very process; None if it is gone."""
+def mark(pid: int, pidfd: int) -> str:
+    """Return what no other process of this boot has that ever gets the same pid.
+
+    It is the inode of its pidfd, as "i4242", where pidfs gives each process one for good (Linux
+    6.9, cb12fd8e0dab "pidfd: add pidfs"); else when it was started, in clock ticks since boot. To
+    ask /proc that of a newborn takes a quarter of a millisecond, the inode eight microseconds.
+    """
+    seen = os.fstat(pidfd)
+    if seen.st_dev != _anonymous_device():
+        return f"i{seen.st_ino}"
+    return str(start_time(pid) or 0)
+
+
+@cache
+def _anonymous_device() -> int:
+    """Return the device of descriptors that have no inode of their own, as pidfds had before."""
+    fd = os.eventfd(0)
+    try:
+        return os.fstat(fd).st_dev
+    finally:
+        os.close(fd)
+
+
+def hold(pid: int, known: int | str) -> int | None:
+    """Return a pidfd of this very process, known by start time or mark; None if it is gone."""
     try:
         fd = open_pidfd(pid)
     except ProcessLookupError:
         return None
-    seen = stat(pid)  # looked at with the pidfd in hand: it cannot mean an earlier owner of the pid
-    if seen is not None and seen.start == start:
+    text = str(known)  # compared with the pidfd in hand: it cannot mean an earlier owner of the pid
+    if text == (mark(pid, fd) if text.startswith("i") else str(start_time(pid))):
         return fd
     os.close(fd)
     return None

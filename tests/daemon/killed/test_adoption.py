@@ -363,7 +363,7 @@ def with_trace(text, key, trace):
     return text[:at] + trace.encode().ljust(room) + b"\n" + text[at + room + 1 :]
 
 
-@pytest.mark.parametrize("boot", ["another boot", "this boot"])
+@pytest.mark.parametrize("boot", ["another boot", "this boot", "this boot, known by its start"])
 def test_f33_f70_a_number_of_the_past_is_nobody(detached, boot):
     """The machine crashed and came up again, or the pid was given to somebody else meanwhile."""
     one = detached(f"services: {{web: {{command: {program('alone')}}}}}")
@@ -379,9 +379,10 @@ def test_f33_f70_a_number_of_the_past_is_nobody(detached, boot):
                 text = with_trace(text, "web/0", f"1 {other.pid} {start} 0 -")
                 return re.sub(rb'"boot":"........', b'"boot":"00000000', text)
         else:
+            mark = f"i{other.pid}" if boot == "this boot" else start - 1
 
             def change(text):
-                return with_trace(text, "web/0", f"1 {other.pid} {start - 1} 0 -")
+                return with_trace(text, "web/0", f"1 {other.pid} {mark} 0 -")
 
         rewrite(one, change)
         up(one)
@@ -397,12 +398,29 @@ def test_f33_f70_a_number_of_the_past_is_nobody(detached, boot):
         other.wait()
 
 
+def test_the_state_of_an_older_keepd_is_read(detached):
+    """It knew processes by their start times alone."""
+    one = detached(f"services: {{web: {{command: {program('alone')}}}}}")
+    pid = one.pid("web")
+    start = read(pid, "stat").rpartition(")")[2].split()[19]
+    lose_all(one)
+
+    def change(text):
+        text = with_trace(text, "web/0", f"1 {pid} {start} 0 -")
+        return text.replace(b'{"version":2', b'{"version":1', 1)
+
+    rewrite(one, change)
+    up(one)
+    assert (one.pid("web"), one.replica("web")["run"]) == (pid, 1)
+    assert not (one.folder / "two").exists()
+
+
 DAMAGE = {
     "empty": lambda _: b"",
     "cut in the middle": lambda text: text[: SLOT + 300],
     "one slot is noise": lambda text: text[:SLOT] + b"\xff{[" * 341 + b"\n" + text[SLOT * 2 :],
     "its processes are not noted": lambda text: re.sub(
-        rb"\n1 \d+ \d+ 0 -", b"\n1 0 0 0 -    ", text
+        rb"\n1 \d+ i?\d+ 0 -", lambda found: b"\n1 0 0 0 -".ljust(len(found[0])), text
     ),
     "a state that there is not": lambda text: text.replace(b'"RUNNING"', b'"DANCING"'),
 }
