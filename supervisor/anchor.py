@@ -8,6 +8,7 @@ has noted it. It parses nothing that users write, and decides nothing about serv
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import select
@@ -49,7 +50,7 @@ class Anchor:
     code: int | None = None  # the master's, once it has left in order
 
 
-def run(launch: Launch, given: Offspring | None = None) -> int:
+def run(launch: Launch, given: Offspring | None = None, *, stopping: bool = False) -> int:
     """Be the anchor until keepd is to end; return its exit code."""
     process.become("anchor")
     process.subreaper()
@@ -63,14 +64,19 @@ def run(launch: Launch, given: Offspring | None = None) -> int:
     )
     hangs_up = launch.foreground and process.has_terminal()
     anchor = Anchor(children, wake, hangs_up, Wards(children), Watch(children))
-    anchor.stopping = launch.ends
+    anchor.stopping = launch.ends or stopping
+    anchor.watch.been_up = given is not None  # one of them has begun with what the launch names
     gc.collect()
     gc.freeze()  # what is forked from here on shares these pages for good
     gc.enable()
-    if launch.foreground:
-        children.fork_follower(terminal.marks(launch.log_dir))
-    children.fork_writer()
-    children.fork_master(stopping=anchor.stopping, first=True)
+    try:
+        if launch.foreground:
+            children.fork_follower(terminal.marks(launch.log_dir))
+        children.fork_writer()
+        children.fork_master(stopping=anchor.stopping, first=not anchor.watch.been_up)
+    except OSError:  # services run: who is missing is tried again
+        if given is None:
+            raise
     while anchor.code is None:
         _turn(anchor)
     _finish(anchor)
@@ -80,7 +86,7 @@ def run(launch: Launch, given: Offspring | None = None) -> int:
 def resume() -> None:
     """Be the anchor of a keepd that was there before, in a new image (see rebirth.py)."""
     left = rebirth.state()
-    sys.exit(run(left.launch, _children_of(left)))
+    sys.exit(run(left.launch, _children_of(left), stopping=left.stopping))
 
 
 def _children_of(left: rebirth.State) -> Offspring:
@@ -102,7 +108,7 @@ def _succeed(left: rebirth.State, promoted: Promoted) -> int:
     with signals.held_back():  # until there is somebody who hears them
         signals.reset(mask=False)  # else they would be written to whatever has the pipe's number
         rebirth.let_go(left)
-        return run(left.launch, _children_of(left))
+        return run(left.launch, _children_of(left), stopping=left.stopping)
 
 
 def _turn(anchor: Anchor) -> None:
@@ -118,7 +124,8 @@ def _turn(anchor: Anchor) -> None:
         if number != signal.SIGCHLD:
             _forward(anchor, number)
     _reap(anchor)
-    anchor.wards.tell()
+    with contextlib.suppress(OSError):  # no descriptor to be had: tried again
+        anchor.wards.tell()
     anchor.watch.look()
     if anchor.code is None:
         try:
@@ -170,7 +177,10 @@ def _hear(anchor: Anchor) -> None:
         elif word == "drop":
             anchor.children.kept.drop(names)
         elif word == "upgrade":
-            _upgrade(anchor.children)
+            _upgrade(anchor)
+        elif word == "writer":
+            with contextlib.suppress(OSError):  # it asks again
+                anchor.children.introduce()
         elif word == "reap":
             for pid in names:
                 anchor.wards.let_go(int(pid))
@@ -179,16 +189,20 @@ def _hear(anchor: Anchor) -> None:
             anchor.children.kept.manager.tell(text.partition("=")[0], text)
 
 
-def _upgrade(children: Offspring) -> None:
+def _upgrade(anchor: Anchor) -> None:
     """Be the code that is installed now, which has been tried; who is killed for it is safe."""
+    children = anchor.children
     for helper in children.everyone():
         if helper.pid:
             os.kill(helper.pid, signal.SIGKILL)
             os.waitpid(helper.pid, 0)
             helper.pid = 0
-            helper.close()
+    _hear(anchor)  # what else it wanted: nobody but us may have the FIFO of a newborn open now
+    for helper in children.everyone():
+        helper.close()
     try:
-        rebirth.become_anchor(children.state(children.kept.all()))
+        left = children.state(children.kept.all(), stopping=anchor.stopping)
+        rebirth.become_anchor(left)
     except OSError:  # then we are what we were, and start them again
         return
 
@@ -208,6 +222,7 @@ def _reap(anchor: Anchor) -> None:
         if helper.pid:
             pid, status = os.waitpid(helper.pid, os.WNOHANG)
             if pid:
+                helper.pid = 0  # reaped: the number may be somebody else's
                 _hear(anchor)  # its last words
                 _bury(anchor, helper, os.waitstatus_to_exitcode(status))
 

@@ -20,7 +20,7 @@ from supervisor.ipc.pidfd import Exit
 from supervisor.runs import Book, Run, Streams
 from supervisor.sweeps import Sweeper
 from supervisor.ties import Ties
-from supervisor.unix import signals
+from supervisor.unix import kin, signals
 from supervisor.unix.poller import Poller
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class Deaths:
 
     def terminate(self, run: Run) -> None:
         """Ask a run to end, as its spec says."""
+        run.ending = True
         if run.doubt:
             self.look_into(run)
         elif not run.spawned:
@@ -137,7 +138,7 @@ class Deaths:
         for fd, _ in poll.poll(0):
             run = alive[fd]
             if run.inherited and self._ties.inherited.give_up(run):
-                run.exit = Exit(None)  # nobody says how
+                run.exit = Exit(kin.zombie_code(run.pid))  # its parent does not ask how, or tell
             self.died(run)
         for run in [run for run in self._book.by_id.values() if run.doubt]:
             self.guarded(self.look_into, run)

@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import time
+import zlib
 
 from supervisor.ipc.pidfd import send_signal
 from supervisor.records import record
@@ -175,12 +176,25 @@ def commit(run_dir: str) -> None:
     """
     new, now, before = (f"{run_dir}/applied.{name}" for name in ("json.new", "json", "before.json"))
     with contextlib.suppress(FileNotFoundError):
-        if _whole(new) != _whole(now):
+        if _whole(new) != _whole(now) and _is_noted(run_dir, _whole(now)):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{before}.new")
             os.link(now, f"{before}.new")
             os.rename(f"{before}.new", before)
     os.rename(new, now)
+
+
+def mark(plan: bytes) -> str:
+    """Return what tells one plan from another."""
+    return f"{zlib.crc32(plan):08x}"
+
+
+def _is_noted(run_dir: str, plan: bytes) -> bool:
+    """Return whether a run may be of this plan; else who runs is of the one before it still."""
+    try:
+        return f'"plan":"{mark(plan)}"'.encode() in _whole(f"{run_dir}/runs")
+    except FileNotFoundError:
+        return True
 
 
 def _whole(path: str) -> bytes:

@@ -78,7 +78,7 @@ def run_master(launch: Launch, anchored: Anchored) -> int:
         except Exception:  # noqa: BLE001 - the one net of this loop: a bug must not end all services
             master.stumbled(traceback.format_exc(limit=-3))
     if master.superiors.promoted:
-        raise Promoted(master.heirlooms())
+        raise Promoted(master.heirlooms(), stopping=master.stopping)
     if master.code != process.CRASHED:  # else all stays as it is, for who takes it over
         master.close()
     return master.code
@@ -97,6 +97,7 @@ class Master:
         self.stopping = False  # all is to end, and that is told
         self.leaving: tuple[float, int] | None = None  # at the latest when, and with what code
         self.reports: collections.deque[tuple[str, Report]] = collections.deque()
+        self.urged = False  # the log writer has been given up once
         self.swept = self.now()
         self.in_need = False
         self.poller = Poller()
@@ -181,6 +182,8 @@ class Master:
             self.swept = now
             self.processes.deaths.sweep()
             self.readiness.sweep()
+            if not self.relay.attached:
+                self.superiors.ask_for_writer()
             self._drain()
         if self.processes.deaths.need and not self.in_need:
             self.say(f"{self.processes.deaths.need}; trying again every second")
@@ -194,20 +197,29 @@ class Master:
         self.reloads.look()
         self.upgrades.look()
         self.superiors.look()
-        if self.leaving is not None and now >= self.leaving[0]:
-            self.code = self.leaving[1]
+        if self.leaving is not None:
+            self._leave(now, *self.leaving)
 
     def handle(self, event: Input, now: float | None = None) -> None:
         """Tell the core, and carry out what it answers."""
         outputs = self.supervisor.handle(event, self.now() if now is None else now)
         if self.supervisor.shutdown and not self.stopping:
             self.stopping = True
-            # The anchor hears it too: no next master starts anything.
-            self.superiors.notify("STOPPING=1")
+            with contextlib.suppress(OSError):
+                self.file.begun(True, self.supervisor.exit_code)
+            self.superiors.look()  # the anchor hears it too: no next master starts anything
             with contextlib.suppress(OSError):
                 self.file.begun(False, self.supervisor.exit_code)  # what is started later is anew
         for output in sorted(outputs, key=_rank):  # who reads our words must not delay a birth
             self._carry_out(output)
+
+    def _leave(self, now: float, end: float, code: int) -> None:
+        """End when it is time, whatever the log writer is at."""
+        if now >= end - DRAIN / 2 and not self.urged:
+            self.urged = True
+            self.relay.end_writer()  # it may stand still: another goes on where it was
+        if now >= end:
+            self.code = code
 
     def switch(self, plan: plans.Plan) -> None:
         """Have this plan from now on, and touch only what it changes."""

@@ -17,7 +17,7 @@ from supervisor.launch import Launch
 from supervisor.logs import terminal, writer
 from supervisor.master import run_master
 from supervisor.rebirth import State
-from supervisor.records import field, record
+from supervisor.records import field, record, replace
 from supervisor.superiors import Anchored, Promoted
 from supervisor.unix import leftovers, process, rights
 from supervisor.unix.beat import Beat
@@ -83,18 +83,19 @@ class Offspring:
         self.master.sock = ours
         ours.setblocking(False)
         if self.writer.pid:
-            self._introduce()
+            self.introduce()
 
     def _master(self, anchored: Anchored) -> int:
         """Be the master, and if need be the anchor after it."""
         try:
             return run_master(self.launch, anchored)
         except Promoted as promoted:
-            return self.succeed(self.state(promoted.kept), promoted)
+            left = self.state(promoted.kept, stopping=promoted.stopping)
+            return self.succeed(replace(left, foreign=frozenset()), promoted)  # those were its own
 
-    def state(self, kept: Mapping[str, int]) -> State:
+    def state(self, kept: Mapping[str, int], *, stopping: bool) -> State:
         """Return what another anchor after us needs."""
-        return State(self.launch, self.nofile, self.born, self.foreign, kept)
+        return State(self.launch, self.nofile, self.born, self.foreign, kept, stopping)
 
     def fork_writer(self) -> None:
         """Fork a log writer, and let the master know it."""
@@ -116,7 +117,7 @@ class Offspring:
         its.close()
         self.writer.sock = ours
         if self.master.pid:
-            self._introduce()
+            self.introduce()
 
     def fork_follower(self, since: terminal.Marks | None = None) -> None:
         """Fork the process that shows the logs on the terminal."""
@@ -128,7 +129,7 @@ class Offspring:
 
         self._fork(self.follower, "terminal", follow)
 
-    def _introduce(self) -> None:
+    def introduce(self) -> None:
         """Give master and writer the two ends of a new connection."""
         masters, writers = socket.socketpair()
         with masters, writers:

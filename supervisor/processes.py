@@ -128,7 +128,7 @@ class Processes:
     def words(self, id: str) -> str:  # noqa: A002
         """Return what the service says of itself (STATUS= of sd_notify), or nothing."""
         run = self._book.by_id.get(id)
-        if run is not None and run.doubt:
+        if run is not None and run.doubt and self._ties.inherited.in_doubt(id):
             return DOUBT
         return run.status if run is not None else ""
 
@@ -203,29 +203,35 @@ class Processes:
         run = self._run(id_, number, spec, at and (at.st_dev, at.st_ino))
         trace = self._ties.inherited.trace(id_, number)
         run.inherited, run.asked = True, trace.asked
-        if not trace.pid and self._ties.inherited.in_doubt(id_):
-            run.doubt = True
-            return
-        self.deaths.guarded(self._take_over, run)
+        run.doubt = True  # until its leader is held, or known to be gone
+        self.deaths.guarded(self._look_into, run)
 
     def _take_over(self, run: Run) -> None:
         """Hold the leader of a run that another master began, or hear what is left of it."""
         inherited = self._ties.inherited
         trace = inherited.trace(run.id, run.number)
-        found = inherited.find(run, trace)
-        run.doubt = False
+        held = (run.pid, run.pidfd) if run.pidfd >= 0 else None
+        found = held or inherited.find(run, trace)
         if found is None:
-            run.pid = trace.pid or -(1 + len(self._book.by_pid))  # of nobody: it is gone
+            run.doubt = False
+            taken = kin.stat(trace.pid) is not None  # by somebody else, who may lead a session
+            run.pid = (0 if taken else trace.pid) or next(self._book.nobody)
             self._book.by_pid[run.pid] = run
             run.exit = Exit(int(trace.end) if trace.end and trace.end != "failed" else None)
             run.spawned = bool(trace.pid) and trace.end != "failed"
             run.failure = None if run.spawned else CUT_SHORT
             self.deaths.died(run)
             return
-        run.spawned = True
-        self._births.listen(run, self._ties.kept)
+        run.pid, run.pidfd = found
+        if run.ear is None:
+            self._births.listen(run, self._ties.kept)
         self.hold(run, *found)
+        run.spawned, run.doubt = True, False
         self._report(run.id, Spawned(run.number))
+        if run.killing:
+            self.deaths.kill(run)
+        elif run.ending:
+            self.deaths.terminate(run)
 
     def hold(self, run: Run, pid: int, pidfd: int) -> None:
         """Take a run's leader: what it is, is noted before anything else happens."""
@@ -255,5 +261,6 @@ class Processes:
 
     def _look_into(self, run: Run) -> None:
         """Come out of doubt, if that can be."""
-        if not self._ties.inherited.in_doubt(run.id):
+        inherited = self._ties.inherited
+        if inherited.trace(run.id, run.number).pid or not inherited.in_doubt(run.id):
             self._take_over(run)

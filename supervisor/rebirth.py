@@ -30,6 +30,7 @@ class State:
     born: float  # monotonic seconds
     foreign: frozenset[int]  # children that whoever became keepd by exec had already
     kept: Mapping[str, int]  # descriptors by name
+    stopping: bool = False  # all is to end: whoever comes next goes on with that
 
 
 def become_anchor(left: State) -> None:
@@ -60,7 +61,8 @@ def state() -> State:
         found = json.load(file)
     start = Launch(**{**found["launch"], "names": tuple(found["launch"]["names"])})
     foreign = frozenset(found["foreign"])
-    left = State(start, found["nofile"], found["born"], foreign, found["kept"])
+    stopping = found.get("stopping", False)  # an older keepd does not tell
+    left = State(start, found["nofile"], found["born"], foreign, found["kept"], stopping)
     let_go(left)
     return left
 

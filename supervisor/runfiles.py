@@ -30,6 +30,8 @@ _SLOT = 1024
 _TRACE_AT = 928  # where in a slot the process stands
 _LOCKS = "births"
 _MARK = re.compile(r"i?[0-9]+")
+_END = re.compile(r"-|=(failed|-?[0-9]{1,9})?")
+_MOST_PID = 2**22  # PID_MAX_LIMIT of linux/threads.h
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.@-]*/[0-9]{1,6}")
 
 
@@ -67,6 +69,7 @@ class RunFile:
         self._free: list[int] = []
         self._plans: dict[str, str] = {}  # id: the mark of the plan that its spec is of
         self._runs: dict[str, int] = {}  # id: the number of its latest run
+        self._by: dict[str, int] = {}  # id: the master that has ordered that run
         self.plan = ""  # the mark of the plan in force
         self.groups = ""  # the base of our cgroups
         self.damaged = False  # what an earlier master wrote is not wholly there any more
@@ -99,8 +102,10 @@ class RunFile:
         key = service.id
         if key not in self._plans or not (service.next or service.removed):
             self._plans[key] = self.plan
+        if self._runs.get(key) != service.run:
+            self._by[key] = self.number
         self._runs[key] = service.run
-        marks = {"id": key, "plan": self._plans[key], "by": self.number}
+        marks = {"id": key, "plan": self._plans[key], "by": self._by.get(key, self.number)}
         self._write(key, {**marks, **memory.note(service)})
 
     def trace(self, key: str, trace: Trace) -> None:
@@ -170,6 +175,7 @@ class RunFile:
             key = noted["id"]
             self._slots[key], notes[key] = number, noted
             self._plans[key], self._runs[key] = noted["plan"], noted.get("run", 0)
+            self._by[key] = noted["by"]
             trace = _trace(slot[_TRACE_AT:])
             known = trace is not None and trace.run == noted.get("run", 0)
             traces[key] = trace if trace and known else Trace(noted.get("run", 0))
@@ -180,6 +186,7 @@ class RunFile:
         self._free.clear()
         self._plans.clear()
         self._runs.clear()
+        self._by.clear()
         os.ftruncate(self._fd, 0)
         return Past({}, {}, runs={key: noted.get("run", 0) for key, noted in notes.items()})
 
@@ -239,6 +246,8 @@ def _trace(line: bytes) -> Trace | None:
     if len(words) != 5 or not all(word.isdecimal() for word in (*words[:2], words[3])):
         return None
     run, pid, asked = int(words[0]), int(words[1]), words[3] != "0"
+    if pid > _MOST_PID or not _END.fullmatch(words[4]):
+        return None
     mark = words[2] if _MARK.fullmatch(words[2]) else "0"
     return Trace(run, pid, mark, asked, words[4][1:] if words[4][0] == "=" else None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Protocol
 
 from supervisor.core.spec import Log, ServiceSpec
@@ -65,6 +66,7 @@ class Run:
     doubt: bool = False  # nobody knows whether there will be a process of it
     asked: bool = False  # the leader has been told to end
     told: bool = False  # Exited was told: others are left
+    ending: bool = False  # it is to be told to end, as soon as it is known
     killing: bool = False  # whatever of it is found is to die
     failure: str | None = None  # why it never was a service
 
@@ -85,11 +87,13 @@ class Book:
     def __init__(self) -> None:
         self.by_id: dict[str, Run] = {}
         self.by_pid: dict[int, Run] = {}  # of its leader, from its birth on
+        self.nobody = itertools.count(-1, -1)  # instead of the pid of one that is gone
 
     def forget(self, run: Run) -> None:
         """Let go of a run that is over."""
         self.by_id.pop(run.id, None)
-        self.by_pid.pop(run.pid, None)
+        if self.by_pid.get(run.pid) is run:  # else the number is another's by now
+            del self.by_pid[run.pid]
 
 
 def tag(place: Place, replica: str, run: int) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import zlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +15,7 @@ from supervisor.config import plan as plans
 from supervisor.core.plan import Specs
 from supervisor.core.service import Service
 from supervisor.core.spec import ServiceSpec
+from supervisor.launch import mark
 from supervisor.records import replace
 from supervisor.runfiles import Past, RunFile
 
@@ -25,11 +25,6 @@ _UNKNOWN = ("a command of an earlier plan",)
 def read_plan(run_dir: str) -> tuple[plans.Plan, str]:
     """Return the plan in force and its mark; OSError, ValueError."""
     return _read(f"{run_dir}/applied.json")
-
-
-def mark(text: bytes) -> str:
-    """Return what tells one plan from another."""
-    return f"{zlib.crc32(text):08x}"
 
 
 def _read(path: str) -> tuple[plans.Plan, str]:

@@ -41,6 +41,8 @@ class Anchored:
 
     def orphans(self) -> list[int]:
         """Return the children of the anchor that an earlier master has left behind."""
+        if os.getppid() != self.pid:  # it is dead, and its number may be somebody else's
+            return []
         others = {os.getpid(), *self.foreign, *self.beat.helpers()}
         return [pid for pid in process.children(self.pid) if pid not in others]
 
@@ -48,9 +50,10 @@ class Anchored:
 class Promoted(Exception):  # noqa: N818 (it names what is the case)
     """The anchor is gone, and we are to be it; `kept` is what it has kept."""
 
-    def __init__(self, kept: dict[str, int]) -> None:
+    def __init__(self, kept: dict[str, int], *, stopping: bool) -> None:
         super().__init__(kept)
         self.kept = kept
+        self.stopping = stopping  # all is to end
 
 
 class Master(Protocol):
@@ -58,6 +61,7 @@ class Master(Protocol):
 
     launch: Launch
     code: int | None
+    stopping: bool
     supervisor: Supervisor
     processes: Processes
     reloads: Reloads
@@ -82,6 +86,7 @@ class Superiors:
         self.changed = True  # a state, since systemd was told of them
         self._told = ""
         self._interrupts = 0
+        self._stopping_told = False
         self._signals = signals.SignalPipe()
         heard = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
         self._signals.listens(heard)
@@ -102,8 +107,14 @@ class Superiors:
         """Let the anchor take over to the code that is installed now: it ends us."""
         rights.send(self.anchor, "upgrade")
 
+    def ask_for_writer(self) -> None:
+        """Have the anchor connect us with the log writer: what it sent may have got lost."""
+        rights.send(self.anchor, "writer")
+
     def look(self) -> None:
-        """Tell systemd how many are ready, if that has changed."""
+        """Tell systemd how many are ready, if that has changed; and again what must not be lost."""
+        if self._master.stopping and not self._stopping_told:
+            self._stopping_told = rights.send(self.anchor, "STOPPING=1")
         if not (self.changed and self.managed):
             return
         services = self._master.supervisor.services.values()

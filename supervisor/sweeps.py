@@ -60,7 +60,8 @@ class Sweeper:
         """
         helpers, orphans = self._helpers(), self._orphans()
         listed = process.reread(self._children)  # we have one thread
-        if not orphans and listed.count(b" ") == len(self._runs) + len(helpers):
+        ours = sum(not run.inherited for run in self._runs.values())  # the others are no children
+        if not orphans and listed.count(b" ") == ours + len(helpers):
             return []
         children = [*map(int, listed.split()), *orphans]
         return [pid for pid in children if pid not in self._runs and pid not in helpers]
@@ -99,7 +100,7 @@ class Sweeper:
             seen = {pid: kin.stat(pid) for pid in run.group.everybody()}
             return {pid: at.start for pid, at in seen.items() if at is not None}
         roots = self._others(run)
-        if run.pid > 0 and run.exit is None:
+        if run.exit is None and run.pidfd >= 0 and not pidfds.wait(run.pidfd, 0):
             roots.append(run.pid)
         return kin.family(roots)
 

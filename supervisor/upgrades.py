@@ -100,7 +100,12 @@ class Upgrades:
     def _begin(self, replies: list[Reply]) -> None:
         ours, theirs = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         os.set_blocking(theirs, True)
-        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            os.close(ours)
+            os.close(theirs)
+            raise
         argv = [sys.executable, "-c", _CODE, ROOT, self._run_dir]
         onto = ((null, 0), (theirs, 1), (theirs, 2))
         try:

@@ -5,6 +5,7 @@ Nothing here decides: words become wishes for the core, and answers are read fro
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -136,7 +137,7 @@ class Verbs:
     def down(self, _params: Params, reply: Reply) -> None:
         """Stop everything, and then keepd."""
         self.desk.handle(ShutdownWanted())
-        reply.result({"pid": self.desk.anchor_pid})
+        reply.result({"pid": self.desk.anchor_pid, "master_pid": os.getpid()})
 
     def logs(self, params: Params, reply: Reply) -> None:
         """Tell where the logs are."""

@@ -47,6 +47,10 @@ def run(options: Namespace) -> int:
         said = refused.data.get("said", [])
         raise Failure(FAILED, refused.kind, str(refused), said if len(said) > 1 else []) from None
     after = _answered(path, before["daemon"]["master_pid"], deadline)
+    found = after["daemon"]["version"]
+    if found != answer["version"]:
+        text = f"cannot take over to {answer['version']}: keepd goes on as {found}"
+        raise Failure(FAILED, "failed", text)
     same = _runs(before).items() & _runs(after).items()
     answer |= {"pid": after["daemon"]["pid"], "untouched": len(same), "replicas": len(_runs(after))}
     if options.json:

@@ -132,7 +132,9 @@ def down(client: Client, options: Namespace) -> int:
     """Have a keepd that runs end everything, and itself."""
     deadline = None if options.timeout is None else time.monotonic() + options.timeout
     answer = client.call("down", {})
-    gone = client.ended(_left(deadline)) and _ended(answer["pid"], _left(deadline))
+    # A master whose anchor is killed meanwhile takes its place, and goes on with that.
+    pids = [answer["pid"], answer.get("master_pid", answer["pid"])]
+    gone = client.ended(_left(deadline)) and all(_ended(pid, _left(deadline)) for pid in pids)
     if not gone:
         text = f"cannot wait longer: keepd (pid {answer['pid']}) is still stopping its services"
         raise Failure(TIMED_OUT, "timeout", text)

@@ -224,10 +224,13 @@ class Drill:
                     stack.callback(os.close, pidfd)
                     held.append(pidfd)
             # Stopped first: else a master could take its anchor's place before it is killed.
-            for signum in (signal.SIGSTOP, signal.SIGKILL):
+            try:
                 for pidfd in held:
-                    send_signal(pidfd, signum)
+                    send_signal(pidfd, signal.SIGSTOP)
                 _pause(STANDSTILL)
+            finally:  # also where we are to end: nobody stays stopped
+                for pidfd in held:
+                    send_signal(pidfd, signal.SIGKILL)
             for pidfd in held:
                 wait(pidfd, PATIENCE)
         now = time.monotonic()

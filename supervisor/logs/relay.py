@@ -141,6 +141,11 @@ class LogRelay:
         known = self._runs.get((id, run))
         return known.fd if known else None
 
+    @property
+    def attached(self) -> bool:
+        """Return whether a log writer hears us."""
+        return self._writer is not None
+
     def fifos(self) -> dict[str, int]:
         """Return the FIFOs of all runs that are not drained, by the name they are kept by."""
         runs = self._runs.items()
@@ -151,7 +156,7 @@ class LogRelay:
     def end_writer(self) -> None:
         """KILL the log writer that is attached: what it is at its successor completes."""
         if self.writer_pid is not None and self._writer is not None and self._writer.is_open:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(OSError):  # gone, or no descriptor left: it ends with its line
                 pidfd = open_pidfd(self.writer_pid)
                 send_signal(pidfd, signal.SIGKILL)
                 os.close(pidfd)

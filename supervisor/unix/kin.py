@@ -64,6 +64,20 @@ def stat(pid: int) -> Stat | None:
     )
 
 
+def zombie_code(pid: int) -> int | None:
+    """Return how a process has ended that nobody has reaped; None: it has been, or we may not know.
+
+    `exit_code` of proc_pid_stat(5), which is 0 for whoever may not know.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            word = file.read().rpartition(b")")[2].split()
+        os.stat(f"/proc/{pid}/fd/.")  # asks for the same right
+    except OSError:
+        return None
+    return os.waitstatus_to_exitcode(int(word[49])) if word[0] == b"Z" else None
+
+
 def tag(pid: int) -> str | None:
     """Return the KEEPD_RUN of a process, or None; of one in mid-exec that of its new life."""
     for _ in range(_LOOKS):

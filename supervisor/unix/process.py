@@ -12,6 +12,7 @@ import functools
 import gc
 import importlib.util
 import os
+import resource
 import signal
 import sys
 import traceback
@@ -96,7 +97,11 @@ def _open_descriptors() -> list[int]:
 def close_others(keep: Collection[int]) -> None:
     """Close every descriptor above 2 that is not in `keep`."""
     low = 3
-    for fd in sorted({*(fd for fd in keep if fd >= low), max(_open_descriptors()) + 1}):
+    try:
+        last = max(_open_descriptors()) + 1
+    except OSError:  # none is left to look with
+        last = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    for fd in sorted({*(fd for fd in keep if fd >= low), last}):
         os.closerange(low, fd)
         low = fd + 1
 

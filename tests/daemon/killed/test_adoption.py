@@ -5,11 +5,13 @@ import json
 import os
 import signal
 import subprocess
+import sys
 
 import pytest
 
 from supervisor.ipc.prctl import PR_SET_CHILD_SUBREAPER, prctl
 from tests.daemon.harness import (
+    WITHOUT_GROUPS,
     alive,
     children,
     ends,
@@ -25,6 +27,7 @@ from tests.daemon.killed.losses import (
     lose_all,
     lose_and_find,
     lose_master,
+    new_master,
     orphaned,
     promoted,
     run_up,
@@ -266,6 +269,98 @@ def test_f72_of_ten_that_come_after_a_total_loss_exactly_one_adopts(detached):
     busy = [err for (_, err), _ in said if "took longer than" in err]  # ten at once are a load
     assert sum("already running here" in err for (_, err), _ in said) == 9 - len(busy)
     assert {replica["id"]: replica["pid"] for replica in one.replicas()} == before
+    assert not (one.folder / "two").exists()
+
+
+def test_f26_what_a_crash_left_is_found_beside_runs_that_are_no_children_of_ours(keepd):
+    """As many children as runs, and one of them leads none."""
+    one = keepd(
+        f"""
+        defaults: {{backoff: {{first: 10ms, factor: 1}}, ready: {{notify: true}}}}
+        services:
+          cold: {{command: {program("alone")}}}
+          web: {{command: {program("alone", "deaf", "child")}, stop: {{timeout: 100ms}}}}
+        """,
+        under=WITHOUT_GROUPS,
+    )
+    up(one)
+    lose_and_find(one)
+    one.call("restart", {"names": ["web"]})
+    one.becomes("web", "RUNNING", run=2)
+    before = [pid for pid in tagged(one.run_dir) if ":web/0:2\0" in read(pid, "environ")]
+    assert len(before) == 2
+    one.kill("web")
+    one.becomes("web", "RUNNING", run=3)
+    assert not any(map(alive, before))
+    assert not (one.folder / "two").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGUSR2], ids=["killed", "upgraded"])
+def test_what_was_named_at_first_is_not_started_again_by_another_anchor(keepd, number):
+    one = keepd("""
+        services:
+          job: {command: "echo done >> jobs", shell: true, restart: never}
+          web: {command: [sleep, "1000"]}
+          halted: {command: [sleep, "1000"]}
+        """)
+    run_up(one, "web", "job", "halted")
+    one.becomes("job", "EXITED")
+    one.call("stop", {"names": ["halted"]})
+    one.becomes("halted", "STOPPED")
+    daemon = one.status()["daemon"]
+    kill(daemon["pid"], number=number)
+    new_master(one, daemon["master_pid"])
+    one.call("restart", {"names": ["web"]})  # nothing else is begun before that
+    one.becomes("web", "RUNNING", run=2)
+    assert (one.replica("halted")["state"], one.replica("halted")["run"]) == ("STOPPED", 1)
+    assert (one.replica("job")["state"], one.replica("job")["run"]) == ("EXITED", 1)
+    assert (one.folder / "jobs").read_text() == "done\n"
+
+
+def test_how_a_service_ended_is_known_though_the_anchor_stands_still(either):
+    """Its zombie says it to whoever may ask."""
+    one = either("""
+        services:
+          job: {command: "while [ ! -e go ]; do sleep 0.05; done", shell: true, restart: never}
+          after: {command: [sleep, "1000"], depends_on: {job: completed}}
+        """).up(ready=False)
+    one.becomes("job", "RUNNING")
+    lose_master(one)
+    anchor = one.status()["daemon"]["pid"]
+    stopped(anchor)
+    (one.folder / "go").touch()
+    one.becomes("job", "EXITED")
+    kill(anchor, number=signal.SIGCONT)
+    one.becomes("after", "RUNNING")
+
+
+FAILS_ONCE = """
+import errno, os, sys
+from supervisor.cli.main import main
+from supervisor.unix import kin
+hold = kin.hold
+def fails_once(pid, known):
+    if os.path.exists("fail"):
+        os.unlink("fail")
+        raise OSError(errno.ENFILE, "Too many open files in system")
+    return hold(pid, known)
+kin.hold = fails_once
+sys.exit(main())
+"""
+
+
+def test_f36_a_run_that_cannot_be_taken_over_at_first_is_taken_over_later(keepd, monkeypatch):
+    one = keepd(f"services: {{web: {{command: {program('alone')}, ready: {{notify: true}}}}}}")
+    start = [sys.executable, "-c", FAILS_ONCE, "-c", str(one.config)]
+    monkeypatch.setattr(one, "command", lambda *words: [*start, *words])
+    up(one)
+    pid = one.pid("web")
+    (one.folder / "fail").touch()
+    lose_master(one)
+    one.call("restart", {"names": ["web"]})
+    one.becomes("web", "RUNNING", run=2)
+    assert not (one.folder / "fail").exists()
+    assert not alive(pid)
     assert not (one.folder / "two").exists()
 
 

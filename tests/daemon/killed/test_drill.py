@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -168,6 +169,31 @@ def test_every_promise_is_kept_under_ten_minutes_of_random_kills(tmp_path):
     kinds = {"anchor", "master", "writer", "prober", "zygote", "replica", "child", "everything"}
     assert set(seen["faults"]) == kinds
     assert seen["after"]["memory"] < 1.5 * seen["before"]["memory"] + (8 << 20)
+
+
+SLOW = """
+import sys
+from supervisor.cli.main import main
+from supervisor.drill import fire
+fire.STANDSTILL = 1500
+sys.exit(main())
+"""
+
+
+def test_an_interrupted_self_test_leaves_nobody_stopped(tmp_path):
+    """Whoever is to be killed at once is stopped first: the end comes in between."""
+    one = Keepd(tmp_path, "services: {}")
+    words = ("drill", "--self-test", "--kind", "everything", "--every", "200ms")
+    command = [sys.executable, "-c", SLOW, *words]
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, cwd=one.root, env=env, stdout=subprocess.DEVNULL) as drill:
+        until(lambda: (found := one.orphans()) and all(map(stopped, found)))
+        drill.terminate()
+        drill.wait(30)
+    try:
+        until(lambda: one.orphans() == [])
+    finally:
+        kill(*one.orphans())
 
 
 def test_a_self_test_that_is_killed_leaves_nothing_behind(tmp_path, drilling):

@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 
-from tests.daemon.harness import ends, kill, program, until
+from tests.daemon.harness import WITHOUT_GROUPS, ends, kill, program, until
 from tests.daemon.killed.fire import AWAY
 from tests.daemon.killed.tracing import Tracer, ask
 
@@ -29,6 +29,38 @@ def is_followed(one, master):
     with contextlib.suppress(*AWAY):
         return one.call("status", limit=1)["daemon"]["master_pid"] != master
     return False
+
+
+def test_a_birth_that_hangs_is_in_doubt_for_every_master_to_come(keepd):
+    """What is of it is known by nobody but who has ordered it, however many came after that."""
+    one = keepd(
+        f"""
+        defaults: {{backoff: {{first: 50ms, limit: 50ms}}}}
+        services:
+          hangs: {{command: {program("alone")}}}
+          web: {{command: {program("alone")}}}
+        """,
+        under=WITHOUT_GROUPS,
+    ).up("web")
+    master = one.status()["daemon"]["master_pid"]
+    with Tracer() as tracer:
+        tracer.seize(master, births=True)
+        with ask(one, "start", "hangs"):
+            newborn = tracer.holds_newborn()
+            kill(master)
+            tracer.buries(master)
+        for run in (2, 3):
+            until(lambda gone=master: is_followed(one, gone))
+            one.call("restart", {"names": ["web"]})
+            one.becomes("web", "RUNNING", run=run)
+            replica = one.replica("hangs")
+            assert (replica["state"], replica["pid"], replica["run"]) == ("STARTING", None, 1)
+            master = one.status()["daemon"]["master_pid"]
+            kill(master)
+        until(lambda: is_followed(one, master))
+    replica = one.becomes("hangs", "RUNNING")
+    assert (replica["pid"], replica["run"]) == (newborn, 1)
+    assert not (one.folder / "two").exists()
 
 
 @pytest.mark.soak

@@ -10,6 +10,8 @@ from supervisor.core.states import Ended, Service, State
 from supervisor.runfiles import RunFile
 from tests.daemon.harness import (
     WITHOUT_GROUPS,
+    alive,
+    children,
     kill,
     program,
     read,
@@ -21,6 +23,7 @@ from tests.daemon.killed.losses import (
     lose_all,
     lose_and_find,
     lose_master,
+    run_up,
     up,
 )
 
@@ -82,6 +85,39 @@ def test_f33_f70_a_number_of_the_past_is_nobody(detached, boot):
         other.wait()
 
 
+def test_f33_f70_a_number_of_the_past_may_lead_a_session_of_somebody_else(detached):
+    one = detached(f"services: {{web: {{command: {program('alone')}}}}}")
+    pid = one.pid("web")
+    shell = ["sh", "-c", "sleep 1000 & sleep 1001 & wait"]
+    with subprocess.Popen(shell, start_new_session=True) as other:
+        until(lambda: len(children(other.pid)) == 2)
+        theirs = children(other.pid)
+        try:
+            lose_all(one)
+            kill(pid)
+            gone([pid])
+            trace = f"1 {other.pid} i{other.pid} 0 -"
+            rewrite(one, lambda text: with_trace(text, "web/0", trace))
+            up(one)
+            one.becomes("web", "RUNNING", run=2)
+            assert all(map(alive, [other.pid, *theirs]))
+        finally:
+            kill(other.pid, *theirs)
+
+
+def test_an_up_that_failed_leaves_the_plan_known_that_services_were_born_by(keepd):
+    one = keepd("services: {web: {command: [sleep, '1000']}}")
+    up(one)
+    pid = one.pid("web")
+    lose_all(one)
+    one.config.write_text(one.config.read_text().replace(str(one.log_dir), "/proc/nowhere/logs"))
+    assert run_up(one).returncode == 1
+    one.write("services: {web: {command: [sleep, '1000']}, more: {command: [sleep, '1000']}}")
+    up(one)
+    one.becomes("more", "RUNNING")
+    assert (one.pid("web"), one.replica("web")["run"]) == (pid, 1)
+
+
 def test_the_state_of_an_older_keepd_is_read(detached):
     """It knew processes by their start times alone."""
     one = detached(f"services: {{web: {{command: {program('alone')}}}}}")
@@ -103,6 +139,8 @@ DAMAGE = {
     "empty": lambda _: b"",
     "cut in the middle": lambda text: text[: SLOT + 300],
     "one slot is noise": lambda text: text[:SLOT] + b"\xff{[" * 341 + b"\n" + text[SLOT * 2 :],
+    "the pid is none": lambda text: with_trace(text, "web/0", "1 999999999999 77 0 -"),
+    "the end is none": lambda text: with_trace(text, "web/0", "1 4194300 77 0 =x"),
     "its processes are not noted": lambda text: re.sub(
         rb"\n1 \d+ i?\d+ 0 -", lambda found: b"\n1 0 0 0 -".ljust(len(found[0])), text
     ),

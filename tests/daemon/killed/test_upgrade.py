@@ -1,12 +1,17 @@
 """Another version of keepd while services run: tried first, then taken over to, or refused."""
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,7 +19,10 @@ from supervisor.control.client import NoDaemon, Refused
 from supervisor.core.spec import ServiceSpec
 from supervisor.core.states import Service
 from supervisor.runfiles import RunFile, check
-from tests.daemon.harness import Keepd, kill, program, until
+from supervisor.unix.poller import Poller
+from supervisor.upgrades import Upgrades
+from tests.daemon.harness import Keepd, ends, kill, program, tagged, until
+from tests.daemon.killed.losses import new_master, stopped, up
 
 HOUSE = Keepd.root / "supervisor"
 LINES = 'i=0; while :; do i=$$((i+1)); echo "line $$i."; sleep 0.01; done'
@@ -161,6 +169,93 @@ def test_a_trial_leaves_nothing_behind_when_keepd_is_stopped_meanwhile(installed
     one.tells("is tried")
     assert one.run("down").returncode == 0
     until(lambda: not trials(one))
+
+
+def test_all_that_is_to_end_ends_though_an_upgrade_is_tried_meanwhile(detached):
+    one = detached(
+        f"""
+        services:
+          deaf: {{command: {program("alone", "deaf")}, ready: {{notify: true}}}}
+          web: {{command: [sleep, "1000"]}}
+        defaults: {{stop: {{timeout: 6s}}}}
+        """
+    )
+    anchor = one.status()["daemon"]["pid"]
+    kill(anchor, number=signal.SIGUSR2)
+    one.tells("is tried")
+    one.call("down")
+    ends(anchor, limit=40)
+    assert tagged(one.run_dir) == []
+    assert "web/0 started" not in one.log("keepd").partition("web/0 stopping")[2]
+
+
+def test_what_a_master_says_behind_its_wish_for_an_upgrade_is_heard(detached):
+    """A run is born while the anchor has not read that yet: its FIFO is kept all the same."""
+    one = detached("""
+        services:
+          web: {command: [sleep, "1000"]}
+          words: {command: "for i in 1 2 3; do echo word $$i; done", shell: true, restart: never}
+        """)
+    until(lambda: one.log("words/0").count("word") == 3)
+    daemon = one.status()["daemon"]
+    stopped(daemon["pid"])
+    one.call("upgrade", limit=60)
+    stopped(daemon["log_writer_pid"])
+    one.call("start", {"names": ["words"]})
+    one.becomes("words", "EXITED", run=2)
+    kill(daemon["pid"], number=signal.SIGCONT)
+    new_master(one, daemon["master_pid"])
+    until(lambda: one.log("words/0").count("word") == 6)
+
+
+def test_an_upgrade_whose_exec_fails_is_none_and_says_so(keepd, tmp_path, monkeypatch):
+    """The interpreter has been moved away since the trial."""
+    home, site = tmp_path / "venv", tmp_path / "site"
+    (home / "bin").mkdir(parents=True)
+    (home / "bin/python").symlink_to(sys.executable)
+    for name in ("lib", "pyvenv.cfg"):
+        (home / name).symlink_to(Path(sys.prefix) / name)
+    shutil.copytree(HOUSE, site / "supervisor", ignore=shutil.ignore_patterns("*.pyc"))
+    monkeypatch.setattr(sys, "executable", str(home / "bin/python"))
+    one = keepd("services: {web: {command: [sleep, '1000']}}")
+    one.root = site
+    up(one)
+    command = one.command("upgrade")
+    command[0] = str(Path(sys.prefix) / "bin/python")
+    daemon, web = one.status()["daemon"], one.pid("web")
+    mend(one, "__init__.py", f'"{daemon["version"]}"', '"99.1"')
+    stopped(daemon["pid"])
+    with subprocess.Popen(command, cwd=site, stderr=subprocess.PIPE, text=True) as asked:
+        one.tells("taken over to", limit=60)
+        (home / "bin").rename(home / "away")
+        kill(daemon["pid"], number=signal.SIGCONT)
+        said = asked.communicate(timeout=60)[1]
+    assert asked.returncode == 1
+    assert f"cannot take over to 99.1: keepd goes on as {daemon['version']}" in said
+    after = one.status()["daemon"]
+    assert (after["pid"], after["version"], one.pid("web")) == (
+        daemon["pid"],
+        daemon["version"],
+        web,
+    )
+
+
+def test_f36_an_upgrade_that_cannot_be_tried_leaks_no_descriptor(monkeypatch, tmp_path):
+    def full(path, *more, **named):
+        if path == os.devnull:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return opened(path, *more, **named)
+
+    opened, told = os.open, []
+    upgrades = Upgrades(
+        Poller(), SimpleNamespace(now=time.monotonic, say=told.append), str(tmp_path)
+    )
+    before = os.listdir("/proc/self/fd")
+    monkeypatch.setattr(os, "open", full)
+    upgrades.ask(None)
+    monkeypatch.undo()
+    assert len(os.listdir("/proc/self/fd")) == len(before)
+    assert "Too many open files" in "".join(told)
 
 
 def trials(one):
