@@ -1,30 +1,39 @@
 # Everything a developer types. The environment is made anew when the lock or pyproject changes.
 PYTHON ?= python3
 BIN := .venv/bin
+PARTS := test-daemon test-rest test-killed test-near test-led test-ipc
 
-.PHONY: up test test-killed test-daemon test-near test-rest check soak bench lock clean
+.PHONY: up test $(PARTS) check soak bench lock clean
 
 up: .venv/.stamp
 	$(BIN)/keepd -c etc/keepd.yaml up
 
-# In four parts side by side, since most tests wait more than they work.
+# In parts, four of them side by side, since most tests wait more than they work; the long ones first.
 NEAR := tests/cli tests/control tests/logs
 KILLED := tests/daemon/killed
+LED := $(addprefix $(KILLED)/test_,drill.py systemd_kills.py upgrade.py)
+PYTEST := $(BIN)/python -m pytest -m "not soak"
 test: .venv/.stamp
 	@echo "four parts of the tests run side by side: what they say comes when they are over"
-	@$(MAKE) --no-print-directory --output-sync=target -j4 test-killed test-daemon test-near test-rest
-
-test-killed: .venv/.stamp
-	$(BIN)/python -m pytest -m "not soak" $(KILLED)
+	@$(MAKE) --no-print-directory --output-sync=target -j4 $(PARTS)
 
 test-daemon: .venv/.stamp
-	$(BIN)/python -m pytest -m "not soak" tests/daemon --ignore=$(KILLED)
-
-test-near: .venv/.stamp
-	$(BIN)/python -m pytest -m "not soak" $(NEAR)
+	$(PYTEST) tests/daemon --ignore=$(KILLED)
 
 test-rest: .venv/.stamp
-	$(BIN)/python -m pytest -m "not soak" tests $(addprefix --ignore=,tests/daemon $(NEAR))
+	$(PYTEST) tests $(addprefix --ignore=,tests/daemon tests/ipc $(NEAR))
+
+test-killed: .venv/.stamp
+	$(PYTEST) $(KILLED) $(addprefix --ignore=,$(LED))
+
+test-near: .venv/.stamp
+	$(PYTEST) $(NEAR)
+
+test-led: .venv/.stamp
+	$(PYTEST) $(LED)
+
+test-ipc: .venv/.stamp
+	$(PYTEST) tests/ipc
 
 check: .venv/.stamp
 	$(BIN)/ruff format --check .

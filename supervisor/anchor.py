@@ -102,7 +102,8 @@ def _succeed(left: rebirth.State, promoted: Promoted) -> int:
     """
     _ashes.append(promoted)  # collected, its objects would close what has their numbers by then
     if len(_ashes) > MOST_ASHES:
-        rebirth.become_anchor(left)
+        with contextlib.suppress(OSError):  # then in this image all the same
+            rebirth.become_anchor(left)
     gc.collect()
     gc.freeze()
     with signals.held_back():  # until there is somebody who hears them
@@ -237,10 +238,8 @@ def _bury(anchor: Anchor, helper: Helper, code: int) -> None:
         return
     if code >= 0 and code != process.CRASHED:
         anchor.code = code
-    elif helper.crashes >= HOPELESS and not anchor.watch.been_up:
-        anchor.code = 1  # it cannot even begin; why has been printed
-    elif helper.crashes and anchor.stopping:
-        anchor.code = 1
+    elif helper.crashes >= HOPELESS and (anchor.stopping or not anchor.watch.been_up):
+        anchor.code = 1  # it cannot even begin, or end; why has been printed
 
 
 def _finish(anchor: Anchor) -> None:

@@ -14,7 +14,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 
 from supervisor import __version__, anchor, runfiles
@@ -44,8 +43,10 @@ class Failed(Exception):  # noqa: N818 (it names what is the case)
 
 def main(root: str, run_dir: str) -> int:
     """Try the code below `root` on the state in `run_dir`; return the exit code."""
-    folder = tempfile.mkdtemp(prefix="keepd-trial-")
+    folder = f"{run_dir}/trial"
+    shutil.rmtree(folder, ignore_errors=True)  # of one that was killed
     try:
+        os.mkdir(folder, 0o700)
         _reads(run_dir)
         _supervises(root, folder)
     except (Failed, OSError, ValueError) as error:
