@@ -182,6 +182,7 @@ class Master:
             self.swept = now
             self.processes.deaths.sweep()
             self.readiness.sweep()
+            self.keeping.flush()
             if not self.relay.attached:
                 self.superiors.ask_for_writer()
             self._drain()

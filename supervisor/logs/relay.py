@@ -9,6 +9,7 @@ for the writer, and never for room in a pipe.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import signal
@@ -31,7 +32,13 @@ KEEPD = "keepd"  # the stream of keepd's own events
 _F_SETPIPE_SZ = 1031
 _ROOM = 1 << 20
 _ROOM_FOR = 64  # streams; beyond, an unprivileged user is soon out of pipe memory
+_SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOMEM}
 _LONGEST_EVENT = 4000  # bytes; up to PIPE_BUF a write is whole or not at all
+
+
+def _raise_shortage(error: OSError) -> None:
+    if error.errno in _SHORTAGES:
+        raise error
 
 
 @record()
@@ -87,23 +94,30 @@ class LogRelay:
         keeping.keep(f"fifo {KEEPD}.1", fd)
 
     def recover(self, rules: Mapping[str, Log]) -> list[tuple[str, int]]:
-        """Open the FIFOs that an earlier master has left; return whose they are: (id, run)."""
+        """Open the FIFOs that an earlier master has left; return whose they are: (id, run).
+
+        OSError where there is no room for them now: what is in them must not be passed over.
+        """
         found: list[tuple[str, int]] = []
         root = os.path.join(self._run_dir, "fifo")
-        for folder, _, names in os.walk(root):
+        for folder, _, names in os.walk(root, onerror=_raise_shortage):
             for name in names:
                 id_, _, run = os.path.relpath(os.path.join(folder, name), root).rpartition(".")
                 if id_ and run.isdecimal():
-                    with contextlib.suppress(OSError):  # no FIFO, or not ours to open
-                        path = os.path.join(folder, name)
-                        fd = open_fifo(path, os.O_NONBLOCK)
-                        self._runs[id_, int(run)] = _Run(fd, path, _rules(rules.get(id_, Log())))
-                        self._keeping.keep(f"fifo {id_}.{run}", fd)
-                        if found_side := side.found(self._run_dir, id_, int(run)):
-                            self._runs[id_, int(run)].side = found_side
-                            self._keeping.keep(f"fifo {id_}.{run}.records", found_side.fd)
+                    try:
+                        self._recover(id_, int(run), os.path.join(folder, name), rules)
                         found.append((id_, int(run)))
+                    except OSError as error:  # no FIFO, or not ours to open
+                        _raise_shortage(error)
         return sorted(found)
+
+    def _recover(self, id_: str, run: int, path: str, rules: Mapping[str, Log]) -> None:
+        fd = open_fifo(path, os.O_NONBLOCK)
+        known = self._runs[id_, run] = _Run(fd, path, _rules(rules.get(id_, Log())))
+        self._keeping.keep(f"fifo {id_}.{run}", fd)
+        if found_side := side.found(self._run_dir, id_, run):
+            known.side = found_side
+            self._keeping.keep(f"fifo {id_}.{run}.records", found_side.fd)
 
     def attach(self, sock: socket.socket) -> None:
         """Speak to a new log writer: it is told all that is not drained yet."""

@@ -1,5 +1,6 @@
 """Records on a FIFO of their own: read without trust, each in the log once, whatever happens."""
 
+import errno
 import json
 import logging
 import os
@@ -282,6 +283,27 @@ def test_a_master_that_finds_the_fifos_of_another_goes_on_with_the_records(house
     house.end("web/0")
     assert json.loads(house.text("web/0"))["text"] == "kept"
     assert not os.path.exists(path)
+
+
+def test_f36_a_master_that_has_no_room_for_the_fifos_of_another_does_not_pass_them_over(
+    house, monkeypatch
+):
+    started(house, RECORDS)
+    house.relay.close()
+    house.__post_init__()
+
+    def full(*_):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", full)
+        with pytest.raises(OSError, match="Too many"):
+            house.relay.recover({"web/0": RECORDS})
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "scandir", full)
+        with pytest.raises(OSError, match="Too many"):
+            house.relay.recover({"web/0": RECORDS})
+    assert house.relay.recover({"web/0": RECORDS}) == [("web/0", 1)]
 
 
 def sent(monkeypatch, tmp_path, log):
