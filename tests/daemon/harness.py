@@ -84,7 +84,9 @@ def kill_at_once(*pids):
     kill(*pids)
 
 
-STILL = ([], ["T"], ["Z"], ["X"])  # gone, stopped, or dead
+# Gone, dead, stopped; or in the kernel, as who waits for the exec of a newborn that is stopped
+# itself: the signal meets it before anything else does.
+STILL = ([], ["Z"], ["X"], ["T"], ["D"])
 
 
 def read(pid, name):
