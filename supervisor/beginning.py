@@ -54,7 +54,7 @@ def take_over(master: Master, anchored: Anchored) -> None:
         for line in sweep_leftovers(master.processes.place, anchored.orphans):
             master.say(line)
     master.handle(Recalled(past.notes))
-    if anchored.stopping:
+    if anchored.beat.stopping():
         master.supervisor.exit_code = past.code
         master.handle(ShutdownWanted())
     else:
@@ -76,7 +76,7 @@ def begin(master: Master, anchored: Anchored) -> None:
     names, past = list(master.launch.names), master.file.past
     if not past.notes:
         master.say(f"keepd {__version__} is up (pid {anchored.pid}, {master.plan.config})")
-    if anchored.stopping:
+    if anchored.beat.stopping():
         return
     if not past.begun or (names and anchored.first):
         master.handle(StartWanted(match(master.supervisor.replicas, names)))

@@ -78,7 +78,7 @@ def run_master(launch: Launch, anchored: Anchored) -> int:
         except Exception:  # noqa: BLE001 - the one net of this loop: a bug must not end all services
             master.stumbled(traceback.format_exc(limit=-3))
     if master.superiors.promoted:
-        raise Promoted(master.heirlooms(), stopping=master.stopping)
+        raise Promoted(master.heirlooms())
     if master.code != process.CRASHED:  # else all stays as it is, for who takes it over
         master.close()
     return master.code
@@ -208,7 +208,7 @@ class Master:
             self.stopping = True
             with contextlib.suppress(OSError):
                 self.file.begun(True, self.supervisor.exit_code)
-            self.superiors.look()  # the anchor hears it too: no next master starts anything
+            self.anchored.beat.stop()  # no next master starts anything
             with contextlib.suppress(OSError):
                 self.file.begun(False, self.supervisor.exit_code)  # what is started later is anew
         for output in sorted(outputs, key=_rank):  # who reads our words must not delay a birth

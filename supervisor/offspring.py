@@ -8,6 +8,7 @@ two is new, so that either may die without the other noticing more than that.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -23,6 +24,11 @@ from supervisor.unix import leftovers, process, rights
 from supervisor.unix.beat import Beat
 
 PAUSE = 0.05  # seconds at least from one start of a helper to the next
+REST = 0.2  # the same from the crash of a helper on, doubled with each up to some six
+GOOD_LIFE = 60.0  # seconds after which earlier crashes are forgotten
+RETRY = 1.0  # seconds until one that could not be forked is tried again
+SWEEP = 10.0  # seconds between two looks at our children, whatever SIGCHLD has told
+DYING = 0.1  # the same, when the master has closed its socket
 
 
 @record()
@@ -31,7 +37,7 @@ class Helper:
 
     pid: int = 0
     due: float = 0.0  # not before this it is started (again)
-    crashes: int = 0  # in a row, by its own exceptions
+    crashes: int = 0  # in a row, by exceptions and faults of its own
     sock: socket.socket | None = None  # our end of its SOCK_SEQPACKET; None once it is closed
 
     def close(self) -> None:
@@ -39,6 +45,15 @@ class Helper:
         sock, self.sock = self.sock, None
         if sock is not None:
             sock.close()
+
+    def ended(self, code: int) -> None:
+        """Hear how it has ended: who crashes again and again is started after a longer pause."""
+        self.close()
+        now = time.monotonic()
+        if code not in process.CRASHES or now - self.due > GOOD_LIFE:
+            self.crashes = 0
+        self.crashes += code in process.CRASHES
+        self.due = max(self.due, now + REST * (2 ** min(self.crashes, 5) - 1))
 
 
 @record()
@@ -55,6 +70,18 @@ class Offspring:
     master: Helper = field(default_factory=Helper)
     writer: Helper = field(default_factory=Helper)
     follower: Helper = field(default_factory=Helper)
+    been_up: bool = False  # a master has come as far as its loop
+
+    @classmethod
+    def of(cls, left: State, succeed: Callable[[State, Promoted], int]) -> Offspring:
+        """Return what an anchor has that takes the place of another."""
+        kept = Kept()
+        kept.restore(dict(left.kept))
+        found = cls(left.launch, left.nofile, left.foreign, kept, succeed, born=left.born)
+        found.been_up = True  # one of them has begun with what the launch names
+        if left.stopping:
+            found.beat.stop()
+        return found
 
     def everyone(self) -> list[Helper]:
         """Return all that are to live."""
@@ -65,13 +92,61 @@ class Offspring:
         """Return the pids of those that have not been reaped."""
         return {one.pid for one in (self.writer, self.master, self.follower) if one.pid}
 
-    def fork_master(self, *, stopping: bool, first: bool) -> None:
+    def begin(self) -> None:
+        """Fork all of them; OSError."""
+        if self.launch.foreground:
+            self.fork_follower(terminal.marks(self.launch.log_dir))
+        self.fork_writer()
+        self.fork_master()
+
+    def missing(self) -> list[Helper]:
+        """Return those that are to live, and do not."""
+        return [helper for helper in self.everyone() if not helper.pid]
+
+    def pause(self) -> float:
+        """Return the seconds until the next look, should nothing tell of anything before."""
+        dying = self.master.pid and self.master.sock is None
+        due = [helper.due - time.monotonic() for helper in self.missing()]
+        return min([DYING if dying else SWEEP, self.kept.manager.pause(), *due])
+
+    def revive(self) -> None:
+        """Start again who has died; one that dies young only after a pause."""
+        now = time.monotonic()
+        for helper in self.missing():
+            if now < helper.due:
+                continue
+            try:
+                if helper is self.writer:
+                    self.fork_writer()
+                elif helper is self.master:
+                    self.fork_master()
+                else:
+                    self.fork_follower()
+            except OSError:  # no process or descriptor to be had: tried again
+                helper.due = now + RETRY
+
+    def end(self) -> None:
+        """Kill those that live, and hear of it."""
+        for helper in self.everyone():
+            if helper.pid:
+                os.kill(helper.pid, signal.SIGKILL)
+                os.waitpid(helper.pid, 0)
+                helper.pid = 0
+
+    def fork_master(self) -> None:
         """Fork a master, and let the writer know it."""
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         given = self.kept.named("notify", "pidfd")
         anchored = Anchored(
-            *(its.fileno(), os.getpid(), self.nofile, stopping, self.foreign),
-            *(self.beat, self.born, first, given, frozenset(self.kept.all())),
+            fd=its.fileno(),
+            pid=os.getpid(),
+            nofile=self.nofile,
+            foreign=self.foreign,
+            beat=self.beat,
+            born=self.born,
+            first=not self.been_up,
+            kept=given,
+            names=frozenset(self.kept.all()),
         )
         launch = self.launch
         self.beat.reset()
@@ -90,11 +165,12 @@ class Offspring:
         try:
             return run_master(self.launch, anchored)
         except Promoted as promoted:
-            left = self.state(promoted.kept, stopping=promoted.stopping)
+            left = self.state(promoted.kept)
             return self.succeed(replace(left, foreign=frozenset()), promoted)  # those were its own
 
-    def state(self, kept: Mapping[str, int], *, stopping: bool) -> State:
+    def state(self, kept: Mapping[str, int]) -> State:
         """Return what another anchor after us needs."""
+        stopping = self.beat.stopping()
         return State(self.launch, self.nofile, self.born, self.foreign, kept, stopping)
 
     def fork_writer(self) -> None:

@@ -1,16 +1,19 @@
 """Another image for the same process: whoever is the anchor from now on, with its pid and children.
 
 execve keeps pid, parent, children, and the descriptors that are to be kept; a subreaper stays one.
-What the new image must know goes along in a file without a name.
+What the new image must know goes along in a file without a name. A master in its anchor's place
+needs no other image: it has the one that both were forked from.
 """
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from supervisor import launch
 from supervisor.launch import Launch
@@ -18,7 +21,11 @@ from supervisor.records import asdict, record
 from supervisor.unix import process, signals
 
 _CODE = "import sys; sys.path[:0] = [sys.argv[1]]; from supervisor import anchor; anchor.resume()"
+MOST_ASHES = 32  # masters that have become the anchor one after the other, in one image
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+
+
+_ashes: list[object] = []
 
 
 @record(frozen=True)
@@ -65,6 +72,24 @@ def state() -> State:
     left = State(start, found["nofile"], found["born"], foreign, found["kept"], stopping)
     let_go(left)
     return left
+
+
+def in_place(left: State, ashes: object, be: Callable[[], int]) -> int:
+    """Be the anchor in the place of one that has died, in the image that it had itself.
+
+    What a master has in memory (`ashes`) stays there, unused; so after some such deaths another
+    image begins.
+    """
+    _ashes.append(ashes)  # collected, its objects would close what has their numbers by then
+    if len(_ashes) > MOST_ASHES:
+        with contextlib.suppress(OSError):  # then in this image all the same
+            become_anchor(left)
+    gc.collect()
+    gc.freeze()
+    with signals.held_back():  # until there is somebody who hears them
+        signals.reset(mask=False)  # else they would be written to whatever has the pipe's number
+        let_go(left)
+        return be()
 
 
 def let_go(left: State) -> None:

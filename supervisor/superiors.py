@@ -31,9 +31,8 @@ class Anchored:
     fd: int  # a SOCK_SEQPACKET to the anchor; its end is the anchor's end
     pid: int
     nofile: int  # the soft descriptor limit that services get
-    stopping: bool  # the one before was told to stop: go on with that
     foreign: frozenset[int]  # children that whoever became the anchor by exec had already
-    beat: Beat  # where our loop shows that it turns, and the anchor its helpers
+    beat: Beat  # what we and the anchor know of each other
     born: float  # when the anchor was (monotonic seconds)
     first: bool  # nobody was master here before, since the launch
     kept: Mapping[str, int]  # what earlier masters had kept, by name
@@ -50,10 +49,9 @@ class Anchored:
 class Promoted(Exception):  # noqa: N818 (it names what is the case)
     """The anchor is gone, and we are to be it; `kept` is what it has kept."""
 
-    def __init__(self, kept: dict[str, int], *, stopping: bool) -> None:
+    def __init__(self, kept: dict[str, int]) -> None:
         super().__init__(kept)
         self.kept = kept
-        self.stopping = stopping  # all is to end
 
 
 class Master(Protocol):

@@ -114,6 +114,11 @@ def test_a_room_imports_only_what_its_door_allows(room):
             assert not strangers, f"{module} imports {strangers}"
 
 
+def test_the_anchor_has_less_than_two_hundred_lines():
+    """What has no reason to die has little to die of."""
+    assert len(MODULES["supervisor.anchor"].read_text(encoding="utf-8").splitlines()) < 200
+
+
 def test_nothing_imports_the_heights_from_below():
     allowed = {
         "supervisor.offspring": {"supervisor.master"},

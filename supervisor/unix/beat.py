@@ -1,6 +1,7 @@
 """What anchor and master tell each other without a wake-up, on a page of memory that both share.
 
-The master writes when its loop has turned, the anchor which processes are its helpers.
+The master writes when its loop has turned, the anchor which processes are its helpers, and either
+that all is to end: what stands here is known to the other, whatever it is at.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Collection
 _MOMENT = struct.Struct("=d")
 _PIDS = struct.Struct("=8i")
 _PIDS_AT = 64
+_STOPPING_AT = 128
 
 
 class Beat:
@@ -32,6 +34,14 @@ class Beat:
         """Return the moment that was written last."""
         moment: float = _MOMENT.unpack_from(self._page)[0]
         return moment
+
+    def stop(self) -> None:
+        """Write that all is to end, for every master to come as well."""
+        self._page[_STOPPING_AT] = 1
+
+    def stopping(self) -> bool:
+        """Return whether all is to end."""
+        return bool(self._page[_STOPPING_AT])
 
     def show(self, pids: Collection[int]) -> None:
         """Write the pids of the anchor's helpers, eight at most."""

@@ -41,6 +41,9 @@ __all__ = [
 ]
 
 CRASHED = 70  # EX_SOFTWARE: a helper that ended by an exception
+_FAULTS = ("SIGABRT", "SIGBUS", "SIGFPE", "SIGILL", "SIGSEGV", "SIGSYS")
+# Exit codes of a helper that would end so again if nobody waited: an exception, or a fault of ours.
+CRASHES = frozenset([CRASHED, *(-signal.Signals[name] for name in _FAULTS)])
 
 pidfd_open = open_pidfd
 

@@ -1,6 +1,7 @@
 """What the anchor does when its helpers die, or cannot even begin."""
 
 import os
+import resource
 import signal
 import time
 
@@ -8,6 +9,7 @@ import pytest
 
 from supervisor.control.client import NoDaemon, Refused
 from tests.daemon.harness import LIMIT, alive, ends, kill, program, tagged, until
+from tests.daemon.killed.fire import Fire
 from tests.daemon.screens import Screen
 
 
@@ -32,6 +34,24 @@ def test_a_killed_log_writer_is_back_and_no_service_notices(keepd):
     assert alive(after)
     assert daemon.replica("web/0")["pid"] == pid
     assert daemon.replica("web/0")["restarts"] == 0
+
+
+def test_a_master_that_crashes_again_and_again_is_started_after_longer_and_longer_pauses(keepd):
+    one = keepd("services: {web: {command: [sleep, '1000']}}").up()
+    web, anchor, pauses = one.pid("web"), one.status()["daemon"]["pid"], []
+    for _ in range(3):
+        master = until(lambda: Fire(one, 1).master(anchor))
+        until(lambda gone=master: Fire(one, 1).daemon()["master_pid"] == gone)
+        resource.prlimit(master, resource.RLIMIT_CORE, (0, 0))
+        kill(master, number=signal.SIGSEGV)
+        ends(master)
+        since = time.monotonic()
+        until(lambda: Fire(one, 1).master(anchor))
+        pauses.append(time.monotonic() - since)
+    for pause, least in zip(pauses, (0.2, 0.6, 1.4), strict=True):
+        assert least - 0.1 < pause
+    until(Fire(one, 1).answers)
+    one.becomes("web", "RUNNING", pid=web, run=1)
 
 
 def test_logs_that_cannot_be_written_are_told_before_anything_starts(keepd):

@@ -63,7 +63,7 @@ def test_f25_f22_whoever_is_killed_while_all_is_stopping_brings_nothing_back(det
 
 
 def test_that_all_is_stopping_is_not_lost_on_an_anchor_that_stands_still(detached):
-    """It has read nothing for so long that nothing more can be said to it."""
+    """It has read nothing for so long that nothing more can be said to it; then its master dies."""
     one = detached(DEAF)
     daemon = one.status()["daemon"]
     stopped(daemon["pid"])
@@ -71,9 +71,8 @@ def test_that_all_is_stopping_is_not_lost_on_an_anchor_that_stands_still(detache
     one.call("stop", {"names": ["loops"]})
     one.call("down")
     one.becomes("web", "STOPPED")
-    kill(daemon["pid"], number=signal.SIGCONT)
-    a_while()
     kill(daemon["master_pid"])
+    kill(daemon["pid"], number=signal.SIGCONT)
     stops_for_good(one)
 
 
