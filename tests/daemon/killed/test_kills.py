@@ -103,7 +103,7 @@ KINDS = {
     "all": (kill_all, True),
 }
 FEW = {"master": 8, "log writer": 6, "anchor": 4, "anchor and master": 2, "all": 2}
-MANY = {"master": 1000, "log writer": 1000, "anchor": 1000, "anchor and master": 300, "all": 300}
+MANY = 1000
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -115,13 +115,13 @@ def test_f25_f26_f27_whatever_is_killed_no_service_notices(fire, kind):
 
 
 @pytest.mark.soak
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("groups", [True, False], ids=["with cgroups", "without cgroups"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_f25_f26_f27_a_thousand_kills_under_fifty_services(fire, kind, groups):
     kill, detached = KINDS[kind]
     found = fire(times=5, detached=detached, groups=groups)
-    kill(found, MANY[kind])
+    kill(found, MANY)
     over(found)
     if kind in {"master", "log writer"}:
         assert max(found.times) < 1
