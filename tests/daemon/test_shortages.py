@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from supervisor import wards
 from supervisor.control.client import Refused
 from tests.daemon.harness import Keepd, alive, kill, program, until
+from tests.daemon.killed.fire import Fire
 from tests.ipc.groups import limited
 
 MANY = 12
@@ -85,7 +87,7 @@ def test_f36_while_there_are_no_descriptors_nobody_is_given_up(either):
     assert one.stop() == 0
 
 
-@pytest.mark.parametrize("seconds", [2.5, pytest.param(10, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("seconds", [2.5, pytest.param(30, marks=pytest.mark.soak)])
 def test_f44_a_master_that_was_stopped_for_a_while_restarts_only_who_has_died(keepd, seconds):
     one = keepd(f"""
         defaults: {{backoff: {{first: 10ms}}}}
@@ -102,12 +104,14 @@ def test_f44_a_master_that_was_stopped_for_a_while_restarts_only_who_has_died(ke
     kill(*victims.values())
     select.poll().poll(seconds * 1000)  # longer than the new one has to become ready
     kill(master, number=signal.SIGCONT)
+    if seconds > wards.HUNG:  # then another may have taken over
+        until(lambda: Fire(one, 1).answers())
     until(lambda: all(r["state"] == "RUNNING" for r in one.replicas()))
     runs = {r["id"]: r["run"] for r in one.replicas()}
     assert runs == {key: 2 if key in victims else 1 for key in before}
     after = pids(one)
     assert {k: p for k, p in before.items() if k not in victims}.items() <= after.items()
-    assert one.status()["daemon"]["master_pid"] == master
+    assert one.status()["daemon"]["master_pid"] == master or seconds > wards.HUNG
 
 
 def test_f48_a_clock_that_jumps_restarts_nobody_and_delays_nobody(keepd, tmp_path):
