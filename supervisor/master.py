@@ -148,7 +148,8 @@ class Master:
         )
         self.verbs = Verbs(desk)
         path = f"{self.launch.run_dir}/control.sock"
-        self.server = Server(self.poller, path, self.verbs.table(), self.say)
+        self.server = Server(self.poller, path, self.verbs.table(), self.say, anchored.sockets())
+        self.keeping.keep(f"socket {self.server.inode}", self.server.fileno())
         beginning.begin(self, anchored)
         self.superiors.notify("READY=1")
 
@@ -254,7 +255,8 @@ class Master:
         Its own end would wait for its turn, and another is to begin at once.
         """
         self.relay.end_writer()
-        return {**self.relay.fifos(), **self.processes.ears()}
+        called = {f"socket {self.server.inode}": self.server.fileno()}
+        return {**self.relay.fifos(), **self.processes.ears(), **called}
 
     def _patience(self) -> float:
         times = [self._next_sweep(), *(self.leaving or ())[:1]]

@@ -136,7 +136,7 @@ class Offspring:
     def fork_master(self) -> None:
         """Fork a master, and let the writer know it."""
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        given = self.kept.named("notify", "pidfd")
+        given = self.kept.named("notify", "pidfd", "socket")
         anchored = Anchored(
             fd=its.fileno(),
             pid=os.getpid(),

@@ -8,6 +8,7 @@ import socket
 from collections.abc import Mapping
 from typing import Protocol
 
+from supervisor.control.server import Server
 from supervisor.core.events import Input, ShutdownWanted
 from supervisor.core.service import State
 from supervisor.core.supervisor import Supervisor
@@ -38,6 +39,11 @@ class Anchored:
     kept: Mapping[str, int]  # what earlier masters had kept, by name
     names: frozenset[str]  # of all that is kept, also of what is not handed over
 
+    def sockets(self) -> dict[int, int]:
+        """Return where earlier masters listened: descriptors by the inodes of their names."""
+        kept = ((*name.partition(" "), fd) for name, fd in self.kept.items())
+        return {int(at): fd for kind, _, at, fd in kept if kind == "socket" and at.isdecimal()}
+
     def orphans(self) -> list[int]:
         """Return the children of the anchor that an earlier master has left behind."""
         if os.getppid() != self.pid:  # it is dead, and its number may be somebody else's
@@ -65,6 +71,7 @@ class Master(Protocol):
     reloads: Reloads
     upgrades: Upgrades
     relay: LogRelay
+    server: Server
 
     def handle(self, event: Input) -> None:
         """Tell the core."""
@@ -157,10 +164,10 @@ class Superiors:
 
     def _lose_anchor(self) -> None:
         """Stop what somebody watched; else leave it as it is, for an anchor that takes over."""
-        if self.managed:  # systemd starts another
-            self._master.code = process.CRASHED
-        elif self._master.launch.watched:
+        if self._master.launch.watched:
             self._master.say("the anchor is gone: stopping everything")
             self._master.handle(ShutdownWanted(HURRIED))
-        else:
-            self._master.code, self.promoted = process.CRASHED, True
+            return
+        self._poller.forget(self._master.server.fileno())  # who calls now is for the next
+        self._master.code = process.CRASHED
+        self.promoted = not self.managed  # else systemd starts another

@@ -88,8 +88,13 @@ class Server:
         path: str,
         methods: Mapping[str, Method],
         trouble: Callable[[str], object] = sys.stderr.write,
+        kept: Mapping[int, int] | None = None,
     ) -> None:
-        """Take the place at `path`. Raises OSError: PermissionError where it is not ours alone."""
+        """Take the place at `path`. Raises OSError: PermissionError where it is not ours alone.
+
+        `kept` are the sockets of earlier servers, by the inodes of their names: who has called
+        one that still has the name is answered by us.
+        """
         self.poller = poller
         self._path = path
         self._methods = dict(methods)
@@ -97,13 +102,17 @@ class Server:
         self._uids = frozenset({0, os.geteuid()})
         self._sessions: dict[_Session, None] = {}  # the one that was heard last stands last
         self._spare = _spare()
-        self._sock, self._inode = sockets.listen(path)
+        self._sock, self.inode = sockets.listen(path, kept or {})
         poller.watch(self._sock.fileno(), self._knocked)
+
+    def fileno(self) -> int:
+        """Return the descriptor that listens."""
+        return self._sock.fileno()
 
     def close(self) -> None:
         """Stop listening and close every connection, without further answers."""
         self.poller.forget(self._sock.fileno())
-        sockets.remove(self._path, self._inode)
+        sockets.remove(self._path, self.inode)
         self._sock.close()
         for session in list(self._sessions):
             session.end()

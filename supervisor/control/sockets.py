@@ -11,6 +11,7 @@ import contextlib
 import os
 import socket
 import struct
+from collections.abc import Mapping
 
 from supervisor.unix.private import by_descriptor, open_private
 
@@ -18,15 +19,25 @@ _QUEUE = 128
 _PEER = struct.Struct("iII")  # pid, uid, gid
 
 
-def listen(path: str) -> tuple[socket.socket, int]:
+def listen(path: str, kept: Mapping[int, int]) -> tuple[socket.socket, int]:
     """Return a listening socket at `path`, not blocking, and the inode of its name.
 
-    Whatever had the name loses it: only the owner of the daemon's lock may call this. Raises
-    OSError; a folder that is not ours alone is a PermissionError.
+    Of the descriptors that were kept for earlier owners, by such inodes, the one that still has
+    the name is it: who has called there is waiting. Else whatever has the name loses it: only the
+    owner of the daemon's lock may call this. Raises OSError; a folder that is not ours alone is a
+    PermissionError.
     """
     folder = open_private(os.path.dirname(path) or ".")
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     name = os.path.basename(path)
+    at = 0
+    with contextlib.suppress(OSError):
+        at = os.stat(name, dir_fd=folder, follow_symlinks=False).st_ino
+    for fd in (fd for inode, fd in kept.items() if inode != at):
+        os.close(fd)
+    if at in kept:
+        os.close(folder)
+        return socket.socket(fileno=kept[at]), at
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         _bind(sock, folder, f"{name}.new")
         sock.listen(_QUEUE)

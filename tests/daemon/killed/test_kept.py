@@ -1,8 +1,12 @@
 """What the anchor keeps open for masters to come, and lets go when the run it is of is over."""
 
 import os
+import signal
+import time
 
-from tests.daemon.harness import kill, until
+from tests.daemon.harness import LIMIT, ends, kill, until
+from tests.daemon.killed.losses import lose_master, new_master, orphaned, promoted, stopped
+from tests.daemon.killed.tracing import ask
 
 
 def descriptors(one):
@@ -40,3 +44,39 @@ def test_what_was_kept_for_runs_that_are_over_is_let_go_by_the_next_master(keepd
         return anchors <= anchor + 2 and masters <= master + 2 and len(locks) == 1
 
     until(as_before)
+
+
+def answer(asked):
+    """Return what is told of keepd itself to one who has asked for the status."""
+    with asked:
+        return asked._receive(time.monotonic() + LIMIT)["result"]["daemon"]
+
+
+def test_who_asks_while_there_is_no_master_is_answered_by_the_next(keepd):
+    one = keepd("services: {web: {command: [sleep, '1000']}}").up()
+    master = one.status()["daemon"]["master_pid"]
+    with orphaned(one):
+        asked = ask(one, "status", "web")
+    assert answer(asked)["master_pid"] not in {None, master}
+
+
+def test_who_asks_while_a_master_takes_its_anchors_place_is_answered_by_the_next(detached):
+    one = detached("services: {web: {command: [sleep, '1000']}}")
+    daemon = one.status()["daemon"]
+    stopped(daemon["master_pid"])
+    kill(daemon["pid"])
+    ends(daemon["pid"])
+    asked = ask(one, "status", "web")
+    kill(daemon["master_pid"], number=signal.SIGCONT)
+    promoted(one, daemon)
+    assert answer(asked)["pid"] == daemon["master_pid"]
+
+
+def test_a_name_that_somebody_has_removed_is_made_again_by_the_next_master(keepd):
+    one = keepd("services: {web: {command: [sleep, '1000']}}").up()
+    lose_master(one)
+    before, master = descriptors(one)[0], one.status()["daemon"]["master_pid"]
+    (one.run_dir / "control.sock").unlink()
+    kill(master)
+    new_master(one, master)
+    until(lambda: descriptors(one)[0] == before)  # what nobody can call is kept by nobody
