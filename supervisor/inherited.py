@@ -59,6 +59,11 @@ class Inherited:
         trace = self._file.past.traces.get(key)
         return trace if trace is not None and trace.run == run else Trace(run)
 
+    def said(self, key: str) -> str:
+        """Return what a run has said of itself."""
+        said: str = self._file.past.notes.get(key, {}).get("said", "")
+        return said
+
     def in_doubt(self, key: str) -> bool:
         """Return whether a process of the run may come to be still, of which nothing is known."""
         noted = self._file.past.notes.get(key, {})

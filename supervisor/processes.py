@@ -203,6 +203,7 @@ class Processes:
         run = self._run(id_, number, spec, at and (at.st_dev, at.st_ino))
         trace = self._ties.inherited.trace(id_, number)
         run.inherited, run.asked = True, trace.asked
+        run.status = self._ties.inherited.said(id_)
         run.doubt = True  # until its leader is held, or known to be gone
         self.deaths.guarded(self._look_into, run)
 
@@ -256,8 +257,12 @@ class Processes:
 
     def heard(self, run: Run) -> None:
         """Take what a run says on its notify socket."""
+        before = run.status
         for report in ears.news(run):
             self._report(run.id, report)
+        if run.status != before:
+            with contextlib.suppress(OSError):  # then a successor does not know it
+                self._ties.file.say(run.id, run.status)
 
     def _look_into(self, run: Run) -> None:
         """Come out of doubt, if that can be."""

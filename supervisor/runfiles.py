@@ -25,9 +25,10 @@ from supervisor.core.service import Service
 from supervisor.records import record
 from supervisor.unix import process
 
-VERSION = 2  # 1 knew processes by their start times alone
+VERSION = 3  # 1 knew processes by their start times alone, 2 no words of services
 _SLOT = 1024
 _TRACE_AT = 928  # where in a slot the process stands
+_SAID = '%s,"said":%s}'
 _LOCKS = "births"
 _MARK = re.compile(r"i?[0-9]+")
 _END = re.compile(r"-|=(failed|-?[0-9]{1,9})?")
@@ -70,6 +71,8 @@ class RunFile:
         self._plans: dict[str, str] = {}  # id: the mark of the plan that its spec is of
         self._runs: dict[str, int] = {}  # id: the number of its latest run
         self._by: dict[str, int] = {}  # id: the master that has ordered that run
+        self._noted: dict[str, str] = {}  # id: the latest note, without the words of that run
+        self._said: dict[str, str] = {}  # id: what that run says of itself
         self.plan = ""  # the mark of the plan in force
         self.groups = ""  # the base of our cgroups
         self.damaged = False  # what an earlier master wrote is not wholly there any more
@@ -104,6 +107,7 @@ class RunFile:
             self._plans[key] = self.plan
         if self._runs.get(key) != service.run:
             self._by[key] = self.number
+            self._said.pop(key, None)
         self._runs[key] = service.run
         marks = {"id": key, "plan": self._plans[key], "by": self._by.get(key, self.number)}
         self._write(key, {**marks, **memory.note(service)})
@@ -115,14 +119,28 @@ class RunFile:
         room = _SLOT - _TRACE_AT - 1
         os.pwrite(self._fd, text.ljust(room).encode("ascii") + b"\n", self._at(key) + _TRACE_AT)
 
+    def say(self, key: str, words: str) -> None:
+        """Write down what a run says of itself, as much as there is room for; OSError."""
+        self._said[key] = words
+        if key in self._noted:
+            self._put(key)
+
     def forget(self, key: str) -> None:
         """Remember of a replica that is removed nothing but the number of its latest run."""
         self._plans.pop(key, None)
+        self._said.pop(key, None)
         past = memory.forgotten(self._runs.pop(key, 0))
         self._write(key, {"id": key, "plan": "", "by": self.number, **past})
 
     def _write(self, key: str, noted: Mapping[str, Any]) -> None:
-        text = json.dumps(noted, separators=(",", ":"))
+        self._noted[key] = json.dumps(noted, separators=(",", ":"))
+        self._put(key)
+
+    def _put(self, key: str) -> None:
+        text = self._noted[key]
+        room = _TRACE_AT - 1 - len(_SAID % (text[:-1], '""'))
+        if said := memory.cut(self._said.get(key, ""), room):
+            text = _SAID % (text[:-1], json.dumps(said))
         os.pwrite(self._fd, text.ljust(_TRACE_AT - 1).encode("ascii") + b"\n", self._at(key))
 
     def begun(self, begun: bool, code: int = 0) -> None:
@@ -158,7 +176,7 @@ class RunFile:
     def _read(self) -> Past:
         text = b"".join(iter(lambda: os.read(self._fd, 1 << 20), b""))
         head = _object(text[:_SLOT])
-        if head.get("version") not in {1, VERSION}:
+        if head.get("version") not in range(1, VERSION + 1):
             os.ftruncate(self._fd, 0)
             return Past({}, {})
         self.groups = str(head.get("groups", ""))
@@ -175,7 +193,7 @@ class RunFile:
             key = noted["id"]
             self._slots[key], notes[key] = number, noted
             self._plans[key], self._runs[key] = noted["plan"], noted.get("run", 0)
-            self._by[key] = noted["by"]
+            self._by[key], self._said[key] = noted["by"], noted["said"]
             trace = _trace(slot[_TRACE_AT:])
             known = trace is not None and trace.run == noted.get("run", 0)
             traces[key] = trace if trace and known else Trace(noted.get("run", 0))
@@ -187,6 +205,7 @@ class RunFile:
         self._plans.clear()
         self._runs.clear()
         self._by.clear()
+        self._said.clear()
         os.ftruncate(self._fd, 0)
         return Past({}, {}, runs={key: noted.get("run", 0) for key, noted in notes.items()})
 
@@ -231,9 +250,11 @@ def _note(line: bytes) -> dict[str, Any]:
     """Return what is noted of a replica; nothing if that is not what we write."""
     noted = _object(line)
     ours = {name: noted.pop(name, 0) for name in ("id", "plan", "by")}
+    ours["said"] = noted.pop("said", "")
     sound = (
         isinstance(ours["id"], str)
         and isinstance(ours["plan"], str)
+        and isinstance(ours["said"], str)
         and type(ours["by"]) is int
         and _ID.fullmatch(ours["id"]) is not None
         and memory.is_sound(noted)

@@ -69,11 +69,11 @@ def note(service: Service) -> dict[str, Any]:
     if service.starts:
         found["starts"] = _gaps(service.starts, _room(service, found, "starts"))
     room = _room(service, found, "reason")  # repr is as long as JSON is, but for words
-    if service.state is State.STOPPING and (words := _cut(service.reason, room)):
+    if service.state is State.STOPPING and (words := cut(service.reason, room)):
         found["reason"] = words
         room -= sum(map(_width, words))
     if last:
-        found["last"][1] = _cut(last.reason, room)
+        found["last"][1] = cut(last.reason, room)
     return found
 
 
@@ -153,7 +153,7 @@ def _width(letter: str) -> int:
     return 12 if letter > "\uffff" else 6
 
 
-def _cut(words: str, room: int) -> str:
+def cut(words: str, room: int) -> str:
     """Return as many of the first letters as there is room for."""
     for place, taken in enumerate(accumulate(map(_width, words))):
         if taken > room:

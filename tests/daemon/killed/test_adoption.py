@@ -89,6 +89,30 @@ def test_all_that_was_known_of_each_replica_is_known_to_the_next(either, loss):
     assert not (one.folder / "two").exists()
 
 
+@pytest.mark.parametrize("loss", LOSSES)
+def test_what_a_service_says_of_itself_is_known_to_the_next(keepd, loss):
+    """As much of it as there is room for."""
+    one = keepd(f"""
+        defaults: {{ready: {{notify: true}}, backoff: {{first: 10ms}}}}
+        services:
+          brief: {{command: {program("beats", "ready", "STATUS=3 jobs left")}}}
+          long: {{command: {program("beats", "ready", "STATUS=" + 500 * "é")}}}
+    """)
+    up(one)
+
+    def words(key):
+        return one.replica(key)["text"]
+
+    until(lambda: words("brief") and words("long"))
+    before = {replica["id"]: (replica["pid"], replica["run"]) for replica in one.replicas()}
+    for _ in range(2):
+        LOSSES[loss](one)
+        assert words("brief") == "3 jobs left"
+        assert 40 < len(words("long")) <= 500
+        assert words("long") == len(words("long")) * "é"
+    assert {r["id"]: (r["pid"], r["run"]) for r in one.replicas()} == before
+
+
 def test_how_a_service_ended_while_there_was_no_master_is_known_from_the_anchor(keepd):
     one = keepd(
         """

@@ -118,16 +118,18 @@ def test_an_up_that_failed_leaves_the_plan_known_that_services_were_born_by(keep
     assert (one.pid("web"), one.replica("web")["run"]) == (pid, 1)
 
 
-def test_the_state_of_an_older_keepd_is_read(detached):
-    """It knew processes by their start times alone."""
+@pytest.mark.parametrize("version", [1, 2])
+def test_the_state_of_an_older_keepd_is_read(detached, version):
+    """It knew processes by their start times alone, or no words of services."""
     one = detached(f"services: {{web: {{command: {program('alone')}}}}}")
     pid = one.pid("web")
     start = read(pid, "stat").rpartition(")")[2].split()[19]
     lose_all(one)
 
     def change(text):
-        text = with_trace(text, "web/0", f"1 {pid} {start} 0 -")
-        return text.replace(b'{"version":2', b'{"version":1', 1)
+        if version == 1:
+            text = with_trace(text, "web/0", f"1 {pid} {start} 0 -")
+        return text.replace(b'{"version":3', b'{"version":%d' % version, 1)
 
     rewrite(one, change)
     up(one)
@@ -182,6 +184,7 @@ STRANGE = {
     "a truth that is a number": lambda text: text.replace(b'"wanted":true', b'"wanted":1234'),
     "a time in words": lambda text: text.replace(b'"since":7.5', b'"since":"7"'),
     "an end of too few words": lambda text: text.replace(b'"last":[1,', b'"last":['),
+    "words that are none": lambda text: text.replace(b'"said":"well"', b'"said":[1234]'),
     "a plan that is none": lambda text: text.replace(b'"plan":"cafe"', b'"plan":["ca"]'),
 }
 
@@ -205,6 +208,7 @@ def test_s26_a_note_that_is_not_as_we_write_them_vouches_for_nobody(tmp_path, st
                 last=last,
             )
         )
+        file.say(f"{name}/0", "well")
     file.close()
     read_again = RunFile(str(tmp_path))
     assert read_again.past.notes.keys() == {"web/0", "api/0"}
@@ -221,6 +225,21 @@ def test_s26_a_note_that_is_not_as_we_write_them_vouches_for_nobody(tmp_path, st
     assert strange_one.damaged
     assert (strange_one.past.notes, strange_one.past.runs) == ({}, {"api/0": 3})
     strange_one.close()
+
+
+def test_what_a_run_has_said_is_not_taken_for_words_of_the_next(tmp_path):
+    file = RunFile(str(tmp_path))
+    file.begun(True)
+    web = Service("web/0", ServiceSpec(name="web", command=("x",)), run=3)
+    for run, words in ((3, "3 jobs left"), (4, "")):
+        web.run = run
+        file.note(web)
+        if words:
+            file.say("web/0", words)
+        file.note(web)
+        again = RunFile(str(tmp_path))
+        assert again.past.notes["web/0"]["said"] == words
+        again.close()
 
 
 def test_s26_words_that_grow_when_they_are_written_down_hurt_no_neighbour(keepd):

@@ -133,7 +133,7 @@ def another(one, master):
 BROKEN = {
     "it cannot be imported": ("logs/writer.py", "class Writer", "half an upl", "SyntaxError"),
     "it does not come up": ("beginning.py", "def begin(", "def begins(", "begin"),
-    "it does not know the state": ("runfiles.py", "VERSION = 2", "VERSION = 1", "is of format 2"),
+    "it does not know the state": ("runfiles.py", "VERSION = 3", "VERSION = 2", "is of format 3"),
     "it does not read the plan": ("config/plan.py", "FORMAT = 1", "FORMAT = 0", "format"),
 }
 
@@ -278,7 +278,7 @@ def test_the_state_is_read_before_it_is_taken_over_and_not_touched(tmp_path):
     good = path.read_bytes()
     check(str(tmp_path))
     assert path.read_bytes() == good
-    for bad in (good.replace(b'"version":2', b'"version":3'), good.replace(b'"run":3', b'"ran":3')):
+    for bad in (good.replace(b'"version":3', b'"version":4'), good.replace(b'"run":3', b'"ran":3')):
         path.write_bytes(bad)
         with pytest.raises(ValueError, match="the state of the keepd that runs"):
             check(str(tmp_path))
