@@ -255,8 +255,8 @@ class Master:
         Its own end would wait for its turn, and another is to begin at once.
         """
         self.relay.end_writer()
-        called = {f"socket {self.server.inode}": self.server.fileno()}
-        return {**self.relay.fifos(), **self.processes.ears(), **called}
+        kept = {**self.relay.fifos(), **self.processes.ears(), **self.processes.pidfds()}
+        return {**kept, f"socket {self.server.inode}": self.server.fileno()}
 
     def _patience(self) -> float:
         times = [self._next_sweep(), *(self.leaving or ())[:1]]

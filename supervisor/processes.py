@@ -137,6 +137,11 @@ class Processes:
         heard = [run for run in self._book.by_id.values() if run.ear is not None]
         return {f"notify {r.id}.{r.number}": r.ear.fileno() for r in heard if r.ear}
 
+    def pidfds(self) -> dict[str, int]:
+        """Return the leaders that others reap, by the name they are kept by: how each ends."""
+        held = [run for run in self._book.by_id.values() if run.inherited and run.pidfd >= 0]
+        return {f"pidfd {run.id}.{run.number}": run.pidfd for run in held}
+
     def forget(self, id: str) -> None:  # noqa: A002
         """Let go of what is kept from run to run: the replica will not be seen again."""
         if self.place.tree is not None and id not in self._book.by_id:

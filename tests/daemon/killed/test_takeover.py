@@ -1,0 +1,42 @@
+"""What is asked and what ends while one of keepd takes the place of another."""
+
+import os
+import sys
+
+from tests.daemon.harness import kill, until
+from tests.daemon.killed.losses import lose_master, promoted, up
+from tests.daemon.killed.test_adoption import reaped, reaping
+
+BEREAVED = """
+import os, pathlib, time
+while not os.path.exists("go"):
+    time.sleep(0.01)
+parent = os.getppid()
+pathlib.Path("waits").touch()
+while os.getppid() == parent:
+    time.sleep(0.0005)
+time.sleep(0.004)
+os._exit(0)
+"""
+
+
+def test_how_somebody_elses_child_ended_is_known_though_our_anchor_dies_with_it(either):
+    """The master that takes its place has held it, and hands that on."""
+    one = either("services: {}")
+    path = one.folder / "job.py"
+    path.write_text(BEREAVED)
+    one.write(f"services: {{job: {{command: [{sys.executable}, -IS, {path}], restart: never}}}}")
+    with reaping():
+        up(one)
+        lose_master(one)
+        job, daemon = one.pid("job"), one.status()["daemon"]
+        (one.folder / "go").touch()
+        until((one.folder / "waits").exists)
+        kill(daemon["pid"])
+        until(lambda: reaped(job), every=0.0005)
+        until(lambda: reaped(daemon["pid"]))
+    promoted(one, daemon)
+    until(lambda: one.replica("job")["state"] in {"EXITED", "FATAL"})
+    replica = one.replica("job")
+    known = tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 15)
+    assert replica["state"] == ("EXITED" if known else "FATAL"), replica
