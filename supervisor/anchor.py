@@ -48,8 +48,7 @@ def run(launch: Launch, left: rebirth.State | None = None) -> int:
     process.subreaper()
     with signals.held_back():  # what has come since an exec is for the handlers
         signals.reset(mask=False)
-        wake = signals.SignalPipe()
-        wake.listens([*_HEARD, signal.SIGCHLD])
+        wake = signals.SignalPipe([*_HEARD, signal.SIGCHLD])
     signals.let_through()
     if left is not None:
         children = Offspring.of(left, _succeed)
@@ -136,10 +135,13 @@ def _hear(anchor: Anchor) -> None:
 def _upgrade(anchor: Anchor) -> None:
     """Be the code that is installed now, which has been tried; who is killed for it is safe."""
     children = anchor.children
-    children.end()
-    _hear(anchor)  # what else it wanted: nobody but us may have the FIFO of a newborn open now
-    with contextlib.suppress(OSError):  # then we are what we were, and start them again
-        rebirth.become_anchor(children.state(children.kept.all()))
+    with signals.held_back():  # what waits is there after an exec, what we have heard is not
+        for number in anchor.wake.take():
+            os.kill(os.getpid(), number)
+        children.end()
+        _hear(anchor)  # what else it wanted: nobody but us may have the FIFO of a newborn open now
+        with contextlib.suppress(OSError):  # then we are what we were, and start them again
+            rebirth.become_anchor(children.state(children.kept.all()))
 
 
 def _forward(anchor: Anchor, number: int) -> None:

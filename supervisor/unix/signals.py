@@ -83,7 +83,7 @@ class SignalPipe:
     def __init__(self, signums: Iterable[int] = ()) -> None:
         self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
-        for signum in _STRAY:
+        for signum in _STRAY.difference(signums):  # to ignore one that waits is to lose it
             signal.signal(signum, signal.SIG_IGN)
         self.listens(signums)
 

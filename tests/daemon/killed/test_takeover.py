@@ -1,10 +1,11 @@
 """What is asked and what ends while one of keepd takes the place of another."""
 
 import os
+import signal
 import sys
 
-from tests.daemon.harness import kill, until
-from tests.daemon.killed.losses import lose_master, promoted, up
+from tests.daemon.harness import ends, kill, tagged, until
+from tests.daemon.killed.losses import lose_master, promoted, stopped, up
 from tests.daemon.killed.test_adoption import reaped, reaping
 
 BEREAVED = """
@@ -40,3 +41,14 @@ def test_how_somebody_elses_child_ended_is_known_though_our_anchor_dies_with_it(
     replica = one.replica("job")
     known = tuple(map(int, os.uname().release.split(".")[:2])) >= (6, 15)
     assert replica["state"] == ("EXITED" if known else "FATAL"), replica
+
+
+def test_a_shutdown_asked_for_in_the_same_moment_as_an_upgrade_is_not_lost(detached):
+    one = detached("services: {web: {command: [sleep, '1000']}}")
+    daemon = one.status()["daemon"]
+    stopped(daemon["pid"])
+    one.call("upgrade", limit=60)
+    kill(daemon["pid"], number=signal.SIGTERM)
+    kill(daemon["pid"], number=signal.SIGCONT)
+    ends(daemon["pid"])
+    assert tagged(one.run_dir) == []
