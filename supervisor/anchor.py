@@ -87,10 +87,11 @@ def _turn(anchor: Anchor) -> None:
     _wait(anchor, anchor.children.pause())
     anchor.children.kept.manager.flush()
     _hear(anchor)
-    for number in anchor.wake.take():
+    came = anchor.wake.take()
+    _reap(anchor)  # who is dead hears nothing any more
+    for number in came:
         if number != signal.SIGCHLD:
             _forward(anchor, number)
-    _reap(anchor)
     with contextlib.suppress(OSError):  # no descriptor to be had: tried again
         anchor.wards.tell()
     anchor.watch.look()
@@ -149,8 +150,7 @@ def _forward(anchor: Anchor, number: int) -> None:
         number = signal.SIGTERM  # nobody is left who could stop us
     if number not in {signal.SIGHUP, signal.SIGUSR2}:
         anchor.children.beat.stop()
-    if anchor.children.master.pid:  # unreaped: the number is still its own
-        os.kill(anchor.children.master.pid, number)
+    anchor.children.command(number)
 
 
 def _reap(anchor: Anchor) -> None:

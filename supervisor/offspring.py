@@ -71,6 +71,7 @@ class Offspring:
     writer: Helper = field(default_factory=Helper)
     follower: Helper = field(default_factory=Helper)
     been_up: bool = False  # a master has come as far as its loop
+    unheard: set[int] = field(default_factory=set)  # signals for the next master
 
     @classmethod
     def of(cls, left: State, succeed: Callable[[State, Promoted], int]) -> Offspring:
@@ -124,6 +125,13 @@ class Offspring:
                     self.fork_follower()
             except OSError:  # no process or descriptor to be had: tried again
                 helper.due = now + RETRY
+        self.command()  # it does not listen yet, and hears it then
+
+    def command(self, *numbers: int) -> None:
+        """Send signals to the master; where there is none, to the next one."""
+        self.unheard.update(numbers)
+        while self.master.pid and self.unheard:  # unreaped: the number is still its own
+            os.kill(self.master.pid, self.unheard.pop())
 
     def end(self) -> None:
         """Kill those that live, and hear of it."""
@@ -153,7 +161,7 @@ class Offspring:
         self.master.close()
         # The lock: no other keepd begins before its end.
         keep = [its.fileno(), launch.lock_fd, *given.values()]
-        self._fork(self.master, "master", lambda: self._master(anchored), keep)
+        self._fork(self.master, "master", lambda: self._master(anchored), keep, deaf=True)
         its.close()
         self.master.sock = ours
         ours.setblocking(False)
@@ -214,8 +222,14 @@ class Offspring:
                 rights.send(self.master.sock, f"writer {self.writer.pid}", masters.fileno())
 
     def _fork(
-        self, helper: Helper, title: str, main: Callable[[], int], keep: Collection[int] = ()
+        self,
+        helper: Helper,
+        title: str,
+        main: Callable[[], int],
+        keep: Collection[int] = (),
+        *,
+        deaf: bool = False,
     ) -> None:
         helper.due = time.monotonic() + PAUSE
-        helper.pid = process.fork(title, main, keep)
+        helper.pid = process.fork(title, main, keep, deaf=deaf)
         self.beat.show(self.pids())

@@ -92,9 +92,9 @@ class Superiors:
         self._told = ""
         self._interrupts = 0
         self._stopping_told = False
-        self._signals = signals.SignalPipe()
         heard = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
-        self._signals.listens(heard)
+        self._signals = signals.SignalPipe(heard)
+        signals.let_through()  # what came since our birth is heard as well
         poller.watch(self._signals.fileno(), self._hear_signals)
         self.anchor = socket.socket(fileno=anchored.fd)
         self.anchor.setblocking(False)

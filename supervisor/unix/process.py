@@ -119,9 +119,9 @@ def keep_private() -> None:
                 continue
 
 
-def _begin(title: str, keep: Collection[int]) -> None:
+def _begin(title: str, keep: Collection[int], *, deaf: bool) -> None:
     gc.freeze()  # a parent's forgotten socket, collected here, would close what has its number now
-    signals.reset()
+    signals.reset(mask=not deaf)
     os.setsid()
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -129,26 +129,28 @@ def _begin(title: str, keep: Collection[int]) -> None:
     become(title)
 
 
-def fork(title: str, main: Callable[[], int], keep: Collection[int] = ()) -> int:
+def fork(
+    title: str, main: Callable[[], int], keep: Collection[int] = (), *, deaf: bool = False
+) -> int:
     """Return the pid of a helper that is forked from ourselves and runs main() to its exit code.
 
     It has a clean signal state, a session of its own, /dev/null as stdin and, beside stdout and
     stderr, only the descriptors in `keep`. It never returns into its parent's code: an exception
-    goes to stderr and ends it with 70.
+    goes to stderr and ends it with 70. One that is born `deaf` lets signals through itself.
     """
     sys.stdout.flush()
     sys.stderr.flush()
     with signals.held_back():
         pid = os.fork()
         if pid == 0:
-            _live(title, main, keep)
+            _live(title, main, keep, deaf=deaf)
     return pid
 
 
-def _live(title: str, main: Callable[[], int], keep: Collection[int]) -> None:
+def _live(title: str, main: Callable[[], int], keep: Collection[int], *, deaf: bool) -> None:
     code = CRASHED
     try:
-        _begin(title, keep)
+        _begin(title, keep, deaf=deaf)
         code = main()
         sys.stdout.flush()
     except SystemExit as end:

@@ -13,6 +13,7 @@ from supervisor import anchor, rebirth
 from supervisor.kept import Kept
 from supervisor.launch import Launch
 from supervisor.offspring import Offspring
+from supervisor.unix import signals
 from supervisor.wards import Wards, Watch
 from tests.daemon.harness import alive, ends, kill, tagged, until
 from tests.daemon.killed.losses import helpers, new_master, stopped, up
@@ -158,5 +159,7 @@ def test_an_anchor_survives_the_last_words_of_its_master_whatever_they_are(monke
     its.close()
     os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
     children.master.pid, children.master.sock = pid, ours
-    anchor._reap(anchor.Anchor(children, None, False, Wards(children), Watch(children)))
+    wake = signals.SignalPipe()
+    anchor._reap(anchor.Anchor(children, wake, False, Wards(children), Watch(children)))
+    wake.close()
     assert asked

@@ -4,8 +4,8 @@ import os
 import signal
 import sys
 
-from tests.daemon.harness import ends, kill, tagged, until
-from tests.daemon.killed.losses import lose_master, promoted, stopped, up
+from tests.daemon.harness import alive, ends, kill, tagged, until
+from tests.daemon.killed.losses import lose_master, new_master, promoted, stopped, up
 from tests.daemon.killed.test_adoption import reaped, reaping
 
 BEREAVED = """
@@ -52,3 +52,16 @@ def test_a_shutdown_asked_for_in_the_same_moment_as_an_upgrade_is_not_lost(detac
     kill(daemon["pid"], number=signal.SIGCONT)
     ends(daemon["pid"])
     assert tagged(one.run_dir) == []
+
+
+def test_a_reload_asked_for_while_there_is_no_master_is_not_lost(detached):
+    one = detached("services: {web: {command: [sleep, '1000']}}")
+    daemon = one.status()["daemon"]
+    one.write("services: {web: {command: [sleep, '1000']}, more: {command: [sleep, '1000']}}")
+    stopped(daemon["pid"])
+    kill(daemon["master_pid"])
+    until(lambda: not alive(daemon["master_pid"]))
+    kill(daemon["pid"], number=signal.SIGHUP)
+    kill(daemon["pid"], number=signal.SIGCONT)
+    new_master(one, daemon["master_pid"])
+    until(lambda: len(one.replicas()) == 2, limit=5)
