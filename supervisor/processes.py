@@ -217,6 +217,7 @@ class Processes:
         inherited = self._ties.inherited
         trace = inherited.trace(run.id, run.number)
         held = (run.pid, run.pidfd) if run.pidfd >= 0 else None
+        run.mark = trace.mark if trace.pid else ""
         found = held or inherited.find(run, trace)
         if found is None:
             run.doubt = False

@@ -91,7 +91,9 @@ class Sweeper:
         found = [pid for pid, owner in self.strangers() if owner is run]
         # Asked anew each time: an anchor that has just died has left its children to somebody else.
         if run.inherited and run.pid not in self._orphans():
-            found += [pid for pid in kin.everyone() if pid != run.pid and _belongs(pid, run)]
+            session = None if kin.is_anothers(run.pid, run.mark) else run.pid
+            others = (pid for pid in kin.everyone() if pid != run.pid)
+            found += [pid for pid in others if _belongs(pid, run, session)]
         return found
 
     def members(self, run: Run) -> kin.Members:
@@ -136,11 +138,11 @@ class Sweeper:
             _reap(dead)
 
 
-def _belongs(pid: int, run: Run) -> bool:
+def _belongs(pid: int, run: Run, session: int | None) -> bool:
     seen = kin.stat(pid)
     if seen is None or seen.state in "ZX":
         return False
-    return seen.session == run.pid or kin.belongs(pid, run.marks)
+    return seen.session == session or kin.belongs(pid, run.marks)
 
 
 def _first_dead() -> int | None:

@@ -171,6 +171,19 @@ def hold(pid: int, known: int | str) -> int | None:
     return None
 
 
+def is_anothers(pid: int, known: int | str) -> bool:
+    """Return whether a number has been given to another process than the one known.
+
+    It cannot be while anybody is left in the session that this one has led.
+    """
+    if stat(pid) is None:
+        return False
+    fd = hold(pid, known)
+    if fd is not None:
+        os.close(fd)
+    return fd is None
+
+
 def signal_all(members: Members, signum: int) -> None:
     """Send a signal to each of these very processes; the dead and the forbidden are skipped."""
     for pid, start in members.items():

@@ -2,10 +2,11 @@
 
 import os
 import signal
+import subprocess
 import sys
 
-from tests.daemon.harness import alive, ends, kill, tagged, until
-from tests.daemon.killed.losses import lose_master, new_master, promoted, stopped, up
+from tests.daemon.harness import WITHOUT_GROUPS, alive, children, ends, kill, tagged, until
+from tests.daemon.killed.losses import lose_all, lose_master, new_master, promoted, stopped, up
 from tests.daemon.killed.test_adoption import reaped, reaping
 
 BEREAVED = """
@@ -65,3 +66,43 @@ def test_a_reload_asked_for_while_there_is_no_master_is_not_lost(detached):
     kill(daemon["pid"], number=signal.SIGCONT)
     new_master(one, daemon["master_pid"])
     until(lambda: len(one.replicas()) == 2, limit=5)
+
+
+DEAF_CHILD = "setsid sh -c \"trap '' TERM; touch deaf; while :; do sleep 0.1; done\" & wait"
+
+
+def reborn_as(pid):
+    """Return a process that has a pid of the past."""
+    for _ in range(200):
+        with open("/proc/sys/kernel/ns_last_pid", "w", encoding="ascii") as file:
+            file.write(str(pid - 1))
+        other = subprocess.Popen(["sh", "-c", "sleep 1000 & wait"], start_new_session=True)
+        if other.pid == pid:
+            return other
+        os.killpg(other.pid, signal.SIGKILL)
+        other.wait()
+    raise AssertionError(pid)
+
+
+def test_who_gets_the_pid_of_a_leader_that_somebody_else_has_reaped_is_a_stranger(keepd):
+    """Something of the run lives still, in another session: the number is not taken any more."""
+    one = keepd("services: {}", under=WITHOUT_GROUPS)
+    script = one.folder / "leads"
+    script.write_text(DEAF_CHILD)
+    one.write(f"services: {{web: {{command: [sh, {script}], stop: {{timeout: 2s}}}}}}")
+    with reaping():
+        up(one)
+        until((one.folder / "deaf").exists)
+        lose_all(one)
+        up(one)
+        pid = one.pid("web")
+        one.call("stop", {"names": ["web"]})
+        until(lambda: reaped(pid))
+    with reborn_as(pid) as other:
+        (child,) = until(lambda: children(pid))
+        try:
+            assert one.replica("web")["state"] == "STOPPING"
+            one.becomes("web", "STOPPED")
+            assert (alive(child), other.poll()) == (True, None)
+        finally:
+            kill(other.pid, child)
