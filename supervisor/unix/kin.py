@@ -116,9 +116,22 @@ def everyone() -> list[int]:
 
 def belongs(pid: int, marks: Marks) -> bool:
     """Return whether a process carries a mark of a run that nobody gives itself by chance."""
-    if tag(pid) == marks.tag:
+    if tag(pid) == marks.tag and is_here(pid, marks.tag.rsplit(":", 2)[0]):
         return True
     return marks.output is not None and marks.output in outputs(pid)
+
+
+def is_here(pid: int, folder: str) -> bool:
+    """Return whether a path means the same folder to a process as to us; or nothing, in a sandbox.
+
+    A keepd in a container has one of the same name, and its services are seen from outside.
+    """
+    try:
+        return os.path.samestat(
+            os.stat(f"/proc/{pid}/root{os.path.realpath(folder)}"), os.stat(folder)
+        )
+    except OSError:
+        return True
 
 
 def family(roots: Iterable[int]) -> Members:

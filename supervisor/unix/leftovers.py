@@ -101,7 +101,7 @@ def _tagged(run_dir: str) -> dict[int, str]:
     for name in os.listdir("/proc"):
         if name.isdecimal():
             what = _run_of(int(name), run_dir)
-            if what:
+            if what and kin.is_here(int(name), run_dir):
                 found[int(name)] = what
     return found
 
@@ -110,7 +110,8 @@ def _run_of(pid: int, run_dir: str) -> str:
     tag = kin.tag(pid)
     if tag is not None and tag.startswith(f"{run_dir}:"):
         replica, _, run = tag.removeprefix(f"{run_dir}:").rpartition(":")
-        return f"{replica} run {run}"
+        if ":" not in replica:  # else the folder is another, whose name begins so
+            return f"{replica} run {run}"
     for fd in (1, 2):
         with contextlib.suppress(OSError):
             path = os.readlink(f"/proc/{pid}/fd/{fd}").removesuffix(" (deleted)")

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 
-from tests.daemon.harness import WITHOUT_GROUPS, alive, children, ends, kill, tagged, until
+from tests.daemon.harness import WITHOUT_GROUPS, alive, children, ends, kill, read, tagged, until
 from tests.daemon.killed.losses import lose_all, lose_master, new_master, promoted, stopped, up
 from tests.daemon.killed.test_adoption import reaped, reaping
 
@@ -106,3 +106,26 @@ def test_who_gets_the_pid_of_a_leader_that_somebody_else_has_reaped_is_a_strange
             assert (alive(child), other.poll()) == (True, None)
         finally:
             kill(other.pid, child)
+
+
+def test_a_process_with_the_tag_of_another_place_is_a_stranger(either):
+    """A keepd in a container has a runtime directory of the same name, and it is another."""
+    one = either("services: {web: {command: [sleep, '1000']}}")
+    one.run_dir.mkdir(mode=0o700)
+    hides = 'mount -t tmpfs none "$0" && chmod 700 "$0" && exec sleep 1000'
+    boxed = ["unshare", "--mount", "sh", "-c", hides, one.run_dir]
+    env = {**os.environ, "KEEPD_RUN": f"{one.run_dir}:web/0:1"}
+    named = {**os.environ, "KEEPD_RUN": f"{one.run_dir}:blue:web/0:1"}
+    with (
+        subprocess.Popen(boxed, env=env, start_new_session=True) as other,
+        subprocess.Popen(["sleep", "1000"], env=named, start_new_session=True) as neighbour,
+    ):
+        try:
+            until(lambda: read(other.pid, "cmdline").startswith("sleep"))
+            up(one)
+            lose_all(one)
+            up(one)
+            assert one.run("down").returncode == 0
+            assert (other.poll(), neighbour.poll()) == (None, None)
+        finally:
+            kill(other.pid, neighbour.pid)
