@@ -388,3 +388,23 @@ def test_neither_a_flood_nor_a_service_frozen_in_a_write_holds_up_another(writte
 def test_s19_no_name_leads_out_of_the_log_directory(name):
     with pytest.raises(ValueError, match="cannot name log files"):
         split_id(name)
+
+
+def test_a_master_that_finds_several_runs_of_a_replica_tells_of_them_in_their_order(house):
+    """In whatever order the directory lists their FIFOs: none has had its turn before."""
+    runs = range(1, 13)
+    kept = []
+    for run in runs:
+        fd = house.relay.open("web/0", run, RAW)
+        os.write(fd, b"of run %d\n" % run)
+        kept.append(os.dup(fd))  # as by the anchor
+    house.relay.close()
+    house.__post_init__()
+    assert house.relay.recover({"web/0": RAW}) == [("web/0", run) for run in runs]
+    house.start_writer()
+    for run in runs:
+        house.relay.end("web/0", run)
+    house.until(lambda: not any(house.is_open("web/0", run) for run in runs))
+    for fd in kept:
+        os.close(fd)
+    assert house.text("web/0") == b"".join(b"of run %d\n" % run for run in runs)
