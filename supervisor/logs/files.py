@@ -126,10 +126,10 @@ class LogDirectory:
 
     def _look(self, name: str) -> None:
         found: dict[str, set[int]] = {}
-        self._numbers[name] = {}
         try:
             directory = self.open(name, make=False)
         except FileNotFoundError:
+            self._numbers[name] = {}
             return
         try:
             for entry in listed(directory):

@@ -44,15 +44,16 @@ class Stream:
         self._files = LogFiles(top, name)
         self._flight = -1  # made when there is something to fly
         self._rest = Rest(folder, self._flight_name + "+")
-        with contextlib.suppress(FileNotFoundError):
-            self._flight = os.open(self._flight_name, _OPEN, dir_fd=folder)
         try:
+            with contextlib.suppress(FileNotFoundError):
+                self._flight = os.open(self._flight_name, _OPEN, dir_fd=folder)
             self._slot = book.slots.get(name) or self._claim()
+            self._drain = Drain(self._slot, folder, self._flight_name)
         except BaseException:
             self._close_files()
+            self._files.forget()  # else the next try would count from 1, over what is there
             raise
         self._place = self._slot.settled
-        self._drain = Drain(self._slot, folder, self._flight_name)
         self._source = self._slot.source
         self._unsure = self._flight >= 0  # it may hold something
 

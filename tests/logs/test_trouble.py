@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from supervisor.core.spec import Log, LogFormat, OnFull
 from supervisor.logs.formats import Batch, Loss, Place, Rules, render
-from tests.logs.house import House, memory, numbered, print_some
+from tests.logs.house import House, memory, numbered, print_some, short_of_descriptors
 
 RAW = Log(format=LogFormat.RAW)
 CLONE_NEWNS, MS_REC_PRIVATE = 0x00020000, 0x4000 | 1 << 18
@@ -286,3 +286,32 @@ def test_a_notice_of_a_loss_is_a_line_and_the_lines_around_it_are_whole(before, 
     assert int(told[0]) == (lost + rest[:torn]).count(b"\n")
     if form == "json":
         assert all("text" in json.loads(line) for line in text.splitlines())
+
+
+SMALL = Log(format=LogFormat.RAW, max_size=2000, max_files=99)
+
+
+@contextlib.contextmanager
+def in_the_way(house):
+    """Have a file where the directory of the logs was."""
+    logs, away = house.log_dir / "web", house.log_dir / "away"
+    logs.rename(away)
+    logs.write_bytes(b"in the way")
+    yield
+    logs.unlink()
+    away.rename(logs)
+
+
+@pytest.mark.parametrize("trouble", [in_the_way, lambda house: short_of_descriptors(house, 1)])
+def test_rotated_files_are_not_written_over_after_trouble_with_the_first_look(written, trouble):
+    written.print("web/0", numbered(0, 2000), log=SMALL)
+    written.print("other/0", b"so the one before is forgotten\n")
+    written.kill_writer()
+    written.start_writer()
+    written.until(lambda: written.relay.writer_pid == written.pid)
+    with trouble(written):
+        fd = written.relay.open("web/0", 2, SMALL)
+        written.until(lambda: written.troubles)
+    written.write(fd, numbered(2000, 4000))
+    written.end("web/0", 2)
+    assert written.text("web/0") == numbered(0, 4000)
