@@ -65,18 +65,20 @@ class Lane:
         return self.stream.patience() if self.stream and self.runs else None
 
     def listen(self, queue: RelayQueue[str]) -> None:
-        """Have the run that is read in the queue."""
+        """Have the run that is read in the queue; OSError."""
+        self.runs[0].open()
         self._add(queue, self.runs[0])
 
     def take_records(self, number: int, fifo: str, queue: RelayQueue[str]) -> None:
-        """Know the FIFO for the records of a run that is open already."""
+        """Know the FIFO for the records of a run that is open already; OSError: hear it anew."""
         for run in self.runs:
             if run.number == number:
                 run.records = fifo
+                if self.begun and run is self.runs[0] and self.id in queue:
+                    self.listen(queue)
+                    return
                 with contextlib.suppress(OSError):  # tried again when it is its turn
                     run.open()
-                if self.begun and run is self.runs[0] and self.id in queue:
-                    self._add(queue, run)
 
     def leave(self, queue: RelayQueue[str]) -> None:
         """Have no run in the queue."""

@@ -240,7 +240,7 @@ class Writer:
             case {"open": str(name), "run": int(number), "fifo": str(fifo), "log": dict(log)}:
                 self._open(name, Run(number, fifo, Rules(**log)))
             case {"records": str(fifo), "of": str(name), "run": int(number)}:
-                self._lane(name).take_records(number, fifo, self._queue)
+                self._take_records(self._lane(name), number, fifo)
             case {"end": str(name), "run": int(number)}:
                 self._end(name, number)
             case {"quit": True}:
@@ -265,6 +265,12 @@ class Writer:
         lane.runs.append(run)
         if len(lane.runs) == 1 and lane.id not in self._stuck:
             self._ending[name] = lane
+
+    def _take_records(self, lane: Lane, number: int, fifo: str) -> None:
+        try:
+            lane.take_records(number, fifo, self._queue)
+        except OSError as error:
+            self._stop(lane, error)
 
     def _end(self, name: str, number: int) -> None:
         lane = self._lanes.get(name)

@@ -18,7 +18,7 @@ from supervisor.logs.paint import as_object, text_of
 from supervisor.unix import process
 from supervisor.worker import LONGEST, Handler
 from tests.logs.fire import end_of
-from tests.logs.house import memory, pieces
+from tests.logs.house import memory, pieces, short_of_descriptors
 from tests.logs.test_trouble import DROPPED
 
 NOW = 1_795_356_763_123_456
@@ -380,3 +380,16 @@ def test_without_a_supervisor_nothing_happens(monkeypatch):
         monkeypatch.setenv("NOTIFY_SOCKET", address)
         told = [worker.ready(), worker.beat(), worker.stopping(), worker.status("fine")]
         assert told == [False] * 4
+
+
+def test_records_that_could_not_be_opened_for_want_of_descriptors_are_opened_later(house):
+    house.start_writer()
+    os.write(house.relay.open("web/0", 1, RECORDS), b"printed\n")
+    house.until(lambda: house.paths("web/0") and house.text("web/0"))
+    with short_of_descriptors(house, left=0):
+        wire = os.open(house.relay.records("web/0", 1, None), os.O_RDWR)
+        house.until(lambda: house.troubles)
+    os.write(wire, b'{"message":"said"}\n')
+    house.end("web/0")
+    os.close(wire)
+    assert [text_of(line) for line in house.text("web/0").splitlines()] == [b"printed", b"said"]
