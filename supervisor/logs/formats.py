@@ -102,9 +102,9 @@ def render(data: bytes, batch: Batch) -> tuple[list[Piece], Place]:
         quota = replace(quota, inside=False)  # what came last was lost
     elif place.column and place.json != (batch.rules.format == "json") and not batch.closing:
         # The format has been changed in the middle of the line: the rest of it is another piece.
-        notice = objects.ended(place.rest, b"continues") if place.json else CONTINUES
-    if muted:  # they came before a loss, and behind a whole line
-        notice = _line_of(b"[keepd: suppressed %s lines]" % f"{muted:,}".encode(), batch) + notice
+        notice = _parted(place)
+    if muted:
+        notice = _also_muted(muted, notice, batch)
     if notice:
         batch = replace(batch, place=replace(place, column=0, json=False, rest=b""))
     if not batch.closing:
@@ -132,9 +132,9 @@ def _render_records(data: bytes, batch: Batch) -> tuple[list[Piece], Place]:
     if lost:
         _, notice, _ = _noticed(b"", batch)
     elif place.column and units:
-        notice = objects.ended(place.rest, b"continues") if place.json else CONTINUES
+        notice = _parted(place)
     if muted:
-        notice = _line_of(b"[keepd: suppressed %s lines]" % f"{muted:,}".encode(), batch) + notice
+        notice = _also_muted(muted, notice, batch)
     if not notice and not units:
         return [], replace(place, quota=quota, feed=feed)
     told = (batch.loss.lines, batch.loss.size) if lost else place.told
@@ -190,6 +190,24 @@ def _noticed(data: bytes, batch: Batch) -> tuple[bytes, bytes, tuple[int, int]]:
         lines, size, data = lines + 1, size + newline + 1, data[newline + 1 :]
     words = f"[keepd: {lines:,} lines ({size:,} bytes) dropped]"
     return data, _line_of(words.encode(), batch), (loss.lines, loss.size)
+
+
+def _parted(place: Place) -> bytes:
+    """Return what ends the open line in the middle."""
+    return objects.ended(place.rest, b"continues") if place.json else CONTINUES
+
+
+def _also_muted(muted: int, notice: bytes, batch: Batch) -> bytes:
+    """Return a notice with the words for what was suppressed.
+
+    The line that is open, if records were suppressed, is ended by the notice, and by it alone.
+    """
+    words = b"[keepd: suppressed %s lines]" % f"{muted:,}".encode()
+    place = batch.place
+    if not place.column:
+        return _line_of(words, batch) + notice  # they came before a loss
+    whole = replace(batch, place=replace(place, column=0, json=False, rest=b""))
+    return (notice or _parted(place)) + _line_of(words, whole)
 
 
 def _line_of(words: bytes, batch: Batch) -> bytes:

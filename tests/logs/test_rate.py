@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.core.spec import Log, LogFormat
-from supervisor.logs.formats import Batch, Place, Rules, render
+from supervisor.logs.formats import Batch, Loss, Place, Rules, render
 from supervisor.logs.paint import stamp_of, text_of
 from tests.logs.house import numbered, pieces
 
@@ -108,3 +108,31 @@ def test_the_count_is_exact_whoever_is_killed_meanwhile(house, form):
     assert all(map(stamp_of, lines))
     printed = numbered(0, 40_000).split(b"\n")[:-1]
     assert accounted(map(text_of, lines), printed) > 20_000
+
+
+@pytest.mark.parametrize("form", ["text", "json", "raw"])
+@pytest.mark.parametrize("more", [b"and ended\n", b""])
+@pytest.mark.parametrize("loss", [Loss(), Loss(3, 30)])
+def test_a_line_that_is_open_while_records_are_suppressed_is_ended_once_and_marked(
+    form, more, loss
+):
+    rules, place, text = Rules(form, rate=2), Place(), b""
+    for data, now, records in (
+        (b"a\nbegun", NOW, False),
+        (b'{"message":"x"}\n' * 4, NOW + 1, True),
+        (more, NOW + 1_000_000, False),
+    ):
+        lost = loss if not data or data == more else Loss()
+        batch = Batch(place, rules, now, not data, ("web/0", 1), lost, records)
+        files, place = render(data, batch)
+        text += b"".join(bytes(part) for piece in files for part in piece)
+    lines = text.split(b"\n")[:-1]
+    texts = lines if form == "raw" else [text_of(line) for line in lines]
+    assert all(json.loads(line) for line in lines if form == "json")
+    assert all(stamp_of(line) for line in lines if form != "raw")
+    dropped = b"begun" if form == "json" else b"begun [keepd: 3 lines (30 bytes) dropped]"
+    assert texts[1] == (dropped if loss.lines else b"begun [keepd: line continues]")
+    assert [text for text in texts if SUPPRESSED.fullmatch(text)] == [
+        b"[keepd: suppressed 4 lines]"
+    ]
+    assert texts[-1:] == [more[:-1]] if more else True
