@@ -42,7 +42,7 @@ check: .venv/.stamp
 	$(BIN)/python -m supervisor.config.reference --check etc/reference.yaml
 
 soak: .venv/.stamp
-	$(BIN)/python -m pytest -m soak --timeout 3600
+	$(BIN)/python -m pytest -m soak --timeout 3600 $(ONLY)
 
 bench: .venv/.stamp
 	$(BIN)/python -m tests.bench

@@ -3,9 +3,10 @@
 import os
 import signal
 import time
+from pathlib import Path
 
-from tests.daemon.harness import LIMIT, ends, kill, until
-from tests.daemon.killed.losses import lose_master, new_master, orphaned, promoted, stopped
+from tests.daemon.harness import LIMIT, ends, kill, opened, until
+from tests.daemon.killed.losses import new_master, orphaned, promoted, stopped
 from tests.daemon.killed.tracing import ask
 
 
@@ -72,11 +73,21 @@ def test_who_asks_while_a_master_takes_its_anchors_place_is_answered_by_the_next
     assert answer(asked)["pid"] == daemon["master_pid"]
 
 
+def listening(pid):
+    """Return the sockets on which a process could hear who calls: their flag says so, unix(7)."""
+    lines = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
+    named = {f"socket:[{words[6]}]" for words in lines if words[3] == "00010000"}
+    return named.intersection(opened(pid))
+
+
 def test_a_name_that_somebody_has_removed_is_made_again_by_the_next_master(keepd):
+    """And what nobody can call any more is kept by nobody."""
     one = keepd("services: {web: {command: [sleep, '1000']}}").up()
-    lose_master(one)
-    before, master = descriptors(one)[0], one.status()["daemon"]["master_pid"]
+    daemon = one.status()["daemon"]
+    before = until(lambda: listening(daemon["pid"]))
     (one.run_dir / "control.sock").unlink()
-    kill(master)
-    new_master(one, master)
-    until(lambda: descriptors(one)[0] == before)  # what nobody can call is kept by nobody
+    kill(daemon["master_pid"])
+    new_master(one, daemon["master_pid"])
+    until(lambda: len(after := listening(daemon["pid"])) == 1 and not after & before)
+    master = one.status()["daemon"]["master_pid"]
+    assert len(listening(master)) == 1
