@@ -13,18 +13,20 @@ import select
 import shutil
 import sys
 import tempfile
+import time
 
 from supervisor.control.client import Client, NoDaemon, Refused
 from supervisor.ipc.pidfd import open_pidfd, wait
-from supervisor.unix import leftovers, process
+from supervisor.unix import kin, leftovers, process
 
-from . import witness
+from . import faults, witness
 
 TYPE_CHECKING = False  # see control/client.py
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 _LIMIT = 30.0  # seconds
+_PAUSE = 10  # milliseconds that who was killed has to be gone
 _OURS = ("KEEPD_CONFIG", "KEEPD_RUNTIME_DIR", "NOTIFY_SOCKET", "FDSTORE", "WATCHDOG_USEC")
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
 _LIST = """\
@@ -74,6 +76,7 @@ class Scratch:
         code = 1
         try:
             os.close(self._tell)  # the guard waits for our end, not for that of who stays
+            process.become("launcher")  # before it is at home in the folder: the guard ends it too
             for name in _OURS:
                 os.environ.pop(name, None)
             os.dup2(os.open(f"{self.folder}/said", _APPEND, 0o600), 1)
@@ -110,11 +113,33 @@ class Scratch:
         os.close(self._tell)
         os.waitpid(self._guard, 0)
 
+    def _keepd(self) -> kin.Members:
+        """Return who of keepd, or of those that are to become it, is at home in the folder."""
+        found: kin.Members = {}
+        for pid in kin.everyone():
+            seen = kin.stat(pid) if faults.title(pid) and self._is_home_of(pid) else None
+            if seen is not None and seen.state not in "ZX":
+                found[pid] = seen.start
+        return found
+
+    def _is_home_of(self, pid: int) -> bool:
+        with contextlib.suppress(OSError):
+            fds = [f"/proc/{pid}/fd/{fd}" for fd in os.listdir(f"/proc/{pid}/fd")]
+            for path in (f"/proc/{pid}/cwd", *fds):
+                with contextlib.suppress(OSError):  # closed meanwhile
+                    if f"{os.readlink(path)}/".startswith(f"{self.folder}/"):
+                        return True
+        return False
+
     def _look_after(self, told: int) -> int:
         poll = select.poll()
         poll.register(told, select.POLLIN)
         poll.poll()
         self.down()
+        end = time.monotonic() + _LIMIT
+        while self._keepd() and time.monotonic() < end:  # who was stopped heard nothing
+            kin.kill_all(self._keepd)
+            select.poll().poll(_PAUSE)
         with contextlib.suppress(OSError):
             leftovers.sweep_leftovers(self.run_dir, None, tuple)
         shutil.rmtree(self.folder, ignore_errors=True)

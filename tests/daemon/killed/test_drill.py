@@ -180,7 +180,8 @@ sys.exit(main())
 """
 
 
-def test_an_interrupted_self_test_leaves_nobody_stopped(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_self_test_leaves_nobody_stopped(tmp_path, number):
     """Whoever is to be killed at once is stopped first: the end comes in between."""
     one = Keepd(tmp_path, "services: {}")
     words = ("drill", "--self-test", "--kind", "everything", "--every", "200ms")
@@ -188,10 +189,11 @@ def test_an_interrupted_self_test_leaves_nobody_stopped(tmp_path):
     env = {**os.environ, "TMPDIR": str(tmp_path)}
     with subprocess.Popen(command, cwd=one.root, env=env, stdout=subprocess.DEVNULL) as drill:
         until(lambda: (found := one.orphans()) and all(map(stopped, found)))
-        drill.terminate()
+        drill.send_signal(number)
         drill.wait(30)
     try:
-        until(lambda: one.orphans() == [])
+        until(lambda: one.orphans() == [], limit=45)
+        until(lambda: not list(tmp_path.glob("keepd-drill-*")))
     finally:
         kill(*one.orphans())
 
@@ -209,3 +211,22 @@ def test_a_self_test_that_is_killed_leaves_nothing_behind(tmp_path, drilling):
     kill(drill.pid)
     drill.wait()
     until(lambda: not found.exists(), limit=30)
+
+
+@pytest.mark.parametrize("come", [1, 2, 3])
+def test_a_self_test_that_is_killed_while_all_begins_again_leaves_nothing_behind(tmp_path, come):
+    one = Keepd(tmp_path, "services: {}")
+    words = ("drill", "--self-test", "--kind", "everything", "--every", "1s")
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    command, null = one.command(*words), subprocess.DEVNULL
+    with subprocess.Popen(command, cwd=one.root, env=env, stdout=null) as drill:
+        until(lambda: len(one.orphans()) > 3)
+        until(lambda: not one.orphans())
+        until(lambda: len(one.orphans()) >= come)
+        drill.kill()
+        drill.wait(30)
+    try:
+        until(lambda: not list(tmp_path.glob("keepd-drill-*")), limit=45)
+        until(lambda: one.orphans() == [])
+    finally:
+        kill(*one.orphans())
