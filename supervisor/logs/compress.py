@@ -130,10 +130,10 @@ def _compress_one(directory: int, name: str) -> None:
         source = os.open(name, _READ, dir_fd=directory)
     except FileNotFoundError:
         return
-    known = os.fstat(source)
     try:
+        fcntl.flock(source, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        known = os.fstat(source)  # with the lock: who had it before may have removed the file
         if stat.S_ISREG(known.st_mode) and known.st_nlink == 1:
-            fcntl.flock(source, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _replace(directory, name, source, known)
     except BlockingIOError:
         return

@@ -1,6 +1,7 @@
 """Rotated files are compressed beside the writer's work, and read back as if they were not."""
 
 import contextlib
+import fcntl
 import gzip
 import os
 import signal
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.core.spec import Log
-from supervisor.logs import gzipped
+from supervisor.logs import compress, gzipped
 from supervisor.logs.files import rotated_name
 from supervisor.logs.tail import Tail
 from supervisor.unix.process import children
@@ -204,3 +205,22 @@ def test_a_damaged_file_costs_its_own_lines_only(files):
     (files / "0.000002.log.gz").write_bytes(b"\x1f\x8b no gzip")
     lines = Tail(str(files / "0.log")).last(None)
     assert lines == numbered(1000, 2000).split(b"\n")[:-1] + numbered(3000, 6000).split(b"\n")[:-1]
+
+
+def test_what_another_child_has_just_compressed_is_not_removed(tmp_path, monkeypatch):
+    """The child of a writer that was killed may be in its last step: the plain file is going."""
+    name = rotated_name("0", 1)
+    (tmp_path / name).write_bytes(numbered(0, 1000))
+    directory = os.open(tmp_path, os.O_RDONLY)
+    lock = fcntl.flock
+
+    def meanwhile(*args):
+        monkeypatch.undo()
+        compress._compress_one(directory, name)  # all of the other's work
+        lock(*args)
+
+    monkeypatch.setattr(fcntl, "flock", meanwhile)
+    compress._compress_one(directory, name)
+    os.close(directory)
+    assert [path.name for path in tmp_path.iterdir()] == [name + gzipped.SUFFIX]
+    assert gzip.decompress((tmp_path / f"{name}.gz").read_bytes()) == numbered(0, 1000)
