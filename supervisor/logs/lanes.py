@@ -13,7 +13,7 @@ from .stream import Stream
 
 _FIFO = os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
 _SIDE = "+"  # behind an id, which has no such sign: the key of its records
-LAST_TURNS = 8  # batches of a stream in a row: more than a pipe can hold
+LAST_TURNS = 8  # batches of a run in a row: more than a pipe can hold
 
 
 class Run:

@@ -284,9 +284,9 @@ class Writer:
         self._master.tell({"trouble": text})
 
     def _leave(self) -> None:
-        """Write what is there, a bounded amount of each, and tell the master the rest."""
+        """Write what is there, a bounded amount of each run, and tell the master the rest."""
         for lane in list(self._lanes.values()):
-            for _ in range(LAST_TURNS):
+            for _ in range(LAST_TURNS * max(len(lane.runs), 1)):
                 if self._lanes.get(lane.id) is not lane or not self._turn(lane):
                     break
         self._gzip.close()

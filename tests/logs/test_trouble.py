@@ -315,3 +315,17 @@ def test_rotated_files_are_not_written_over_after_trouble_with_the_first_look(wr
     written.write(fd, numbered(2000, 4000))
     written.end("web/0", 2)
     assert written.text("web/0") == numbered(0, 4000)
+
+
+def test_a_writer_that_is_left_alone_writes_what_all_runs_have_said(written):
+    (written.log_dir / "web").write_bytes(b"in the way")
+    for run in range(1, 9):
+        os.write(written.relay.open("web/0", run, RAW), b"of run %d\n" % run)
+        written.relay.end("web/0", run)
+    written.until(lambda: written.troubles)
+    (written.log_dir / "web").unlink()
+    written.relay.close()
+    code = written.reap()
+    written.__post_init__()
+    assert code == 0
+    assert written.text("web/0") == b"".join(b"of run %d\n" % run for run in range(1, 9))
