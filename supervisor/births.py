@@ -153,8 +153,7 @@ class Births:
             run.group.kill()
             raise CannotError("processes of an earlier run are still being killed")
         self.listen(run, {})
-        if run.ear is not None:
-            self._keeping.flush()  # it may be spoken to from now on, whatever becomes of us
+        self._keeping.flush()  # it may speak, and be spoken to, from now on, whatever becomes of us
         if needs_zygote(run.spec):
             self._ask(run, out)
         else:
