@@ -109,9 +109,12 @@ class LogDirectory:
             raise
         os.close(self._fd)
         self._fd = fd
+        self._numbers.clear()  # they were of the other
+        self._plain.clear()
 
     def take_numbers(self, name: str, stem: str) -> list[int]:
         """Return the numbers of a stream's rotated files in order; the caller keeps them now."""
+        self._follow()
         if name not in self._numbers:
             self._look(name)
         return self._numbers[name].pop(stem, [])
@@ -157,6 +160,15 @@ class LogFiles:
     def next_number(self) -> int:
         """Return the number that the current file will get."""
         return self._rotated[-1] + 1 if self._rotated else 1
+
+    def count_anew(self) -> None:
+        """Look which rotated files there are now: it may be another directory. OSError."""
+        directory = self._top.open(self._name)
+        try:
+            found = map(rotated_number, listed(directory))
+        finally:
+            os.close(directory)
+        self._rotated = sorted({each[1] for each in found if each and each[0] == self._stem})
 
     def opened(self) -> int:
         """Return the descriptor of the current file, opened for appending if it was not yet.

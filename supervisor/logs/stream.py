@@ -53,7 +53,7 @@ class Stream:
             self._close_files()
             self._files.forget()  # else the next try would count from 1, over what is there
             raise
-        self._place = self._slot.settled
+        self._place = self._settled()
         self._source = self._slot.source
         self._unsure = self._flight >= 0  # it may hold something
 
@@ -151,7 +151,7 @@ class Stream:
         if size:
             self._redo(size)
         else:
-            self._place = self._slot.settled
+            self._place = self._settled()
         self._unsure = False
 
     def forget(self) -> None:
@@ -175,6 +175,11 @@ class Stream:
         if self._flight >= 0:
             os.close(self._flight)
             self._flight = -1
+
+    def _settled(self) -> Place:
+        """Return where the stream stands, behind all files that were found."""
+        place = self._slot.settled
+        return replace(place, index=max(place.index, self._files.next_number))
 
     def _make_flight(self) -> None:
         if self._flight < 0:
@@ -241,7 +246,9 @@ class Stream:
         self._looked = micros
         if not self._files.is_current():
             self._files.close()
-            self._place = replace(self._place, size=0, column=0, json=False)
+            self._files.count_anew()
+            index = max(self._place.index, self._files.next_number)
+            self._place = replace(self._place, index=index, size=0, column=0, json=False)
         self._place = replace(self._place, size=self._files.size())
 
 

@@ -322,10 +322,41 @@ def test_a_writer_that_is_left_alone_writes_what_all_runs_have_said(written):
     for run in range(1, 9):
         os.write(written.relay.open("web/0", run, RAW), b"of run %d\n" % run)
         written.relay.end("web/0", run)
-    written.until(lambda: written.troubles)
+    last, fds = written.run_dir / "fifo/web/0.8", Path(f"/proc/{written.pid}/fd")
+    written.until(lambda: last in [fd.readlink() for fd in fds.iterdir() if fd.is_symlink()])
     (written.log_dir / "web").unlink()
     written.relay.close()
     code = written.reap()
     written.__post_init__()
     assert code == 0
     assert written.text("web/0") == b"".join(b"of run %d\n" % run for run in range(1, 9))
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["a stream that goes on", "one that begins"])
+def test_files_in_a_log_directory_that_comes_into_the_place_of_ours_are_not_written_over(
+    written, tmp_path, which
+):
+    """A volume, say, that is mounted late, and has the logs of the days before."""
+    fd = written.relay.open("web/0", 1, SMALL)
+    written.write(fd, b"now\n")
+    written.until(lambda: said(written, "web/0") == b"now\n")
+    old, volume = written.log_dir / "web", tmp_path / "volume"
+    (volume / "web").mkdir(parents=True)
+    for number in range(1, 9):
+        (volume / f"web/{which}.{number:06}.log").write_bytes(b"old %d\n" % number)
+    written.log_dir.rename(tmp_path / "away")
+    volume.rename(written.log_dir)
+    assert old.is_dir()
+    if which:
+        written.print("web/1", numbered(0, 2000), log=SMALL)
+    else:
+        until_moved = time.monotonic() + 2
+        while not (written.log_dir / "web/0.log").exists():
+            assert time.monotonic() < until_moved
+            written.write(fd, b"now\n")
+            written.hear(0.05)
+        written.write(fd, numbered(0, 2000))
+        written.end("web/0")
+    text = written.text(f"web/{which}")
+    assert text.startswith(b"".join(b"old %d\n" % number for number in range(1, 9)))
+    assert text.endswith(numbered(0, 2000))
