@@ -1,6 +1,7 @@
 """What is asked and what ends while one of keepd takes the place of another."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -129,3 +130,17 @@ def test_a_process_with_the_tag_of_another_place_is_a_stranger(either):
             assert (other.poll(), neighbour.poll()) == (None, None)
         finally:
             kill(other.pid, neighbour.pid)
+
+
+def test_a_down_that_meets_a_keepd_without_a_master_waits_for_the_next_one(detached):
+    one = detached("services: {web: {command: [sleep, '1000']}}")
+    daemon = one.status()["daemon"]
+    stopped(daemon["pid"])
+    kill(daemon["master_pid"])
+    until(lambda: not alive(daemon["master_pid"]))
+    with subprocess.Popen(one.command("down"), cwd=one.root, stderr=subprocess.PIPE) as down:
+        select.poll().poll(1500)  # it finds that nobody answers, and that nobody may take over
+        kill(daemon["pid"], number=signal.SIGCONT)
+        said = down.communicate(timeout=40)[1]
+    assert down.returncode == 0, said
+    assert tagged(one.run_dir) == []
