@@ -91,11 +91,15 @@ def claim_from_dead(run_dir: str) -> int:
         lock = _claimed_within(run_dir, PATIENCE)
         if lock is not None:
             return lock
-        for pid in filter(_is_master, _holders(path)):
+        holders = _holders(path)
+        if _signed(path) in holders:  # the master has become the anchor, and has another
+            raise
+        for pid in holders:
             seen = kin.stat(pid)
             pidfd = kin.hold(pid, seen.start) if seen else None
             if pidfd is not None:
-                send_signal(pidfd, signal.SIGKILL)
+                if _is_master(pid):
+                    send_signal(pidfd, signal.SIGKILL)
                 os.close(pidfd)
         lock = _claimed_within(run_dir, _TRIES)
         if lock is None:
@@ -206,6 +210,14 @@ def discard(run_dir: str) -> None:
     """Forget the plan that was prepared, if there is one."""
     with contextlib.suppress(OSError):
         os.unlink(f"{run_dir}/applied.json.new")
+
+
+def _signed(path: str) -> int | None:
+    lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return _pid(lock)
+    finally:
+        os.close(lock)
 
 
 def _pid(lock: int) -> int | None:

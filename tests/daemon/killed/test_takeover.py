@@ -144,3 +144,22 @@ def test_a_down_that_meets_a_keepd_without_a_master_waits_for_the_next_one(detac
         said = down.communicate(timeout=40)[1]
     assert down.returncode == 0, said
     assert tagged(one.run_dir) == []
+
+
+def test_who_waits_for_a_dead_anchor_to_leave_kills_nobody_of_the_keepd_that_goes_on(detached):
+    """It has seen the dead one's number in the lock; meanwhile the master has taken its place."""
+    one = detached("services: {web: {command: [sleep, '1000']}}")
+    daemon = one.status()["daemon"]
+    stopped(daemon["master_pid"])
+    kill(daemon["pid"])
+    ends(daemon["pid"])
+    env = {**os.environ, "NOTIFY_SOCKET": str(one.folder / "nobody")}
+    options = {"cwd": one.root, "env": env, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(one.command("up"), **options) as other:
+        select.poll().poll(800)
+        kill(daemon["master_pid"], number=signal.SIGCONT)
+        promoted(one, daemon)
+        master = one.status()["daemon"]["master_pid"]
+        said = other.communicate(timeout=40)[1]
+    assert "already running here" in said
+    assert one.status()["daemon"]["master_pid"] == master
