@@ -110,12 +110,20 @@ class Deaths:
     def exited(self, pid: int, code: int) -> None:
         """Hear from the anchor how a child of it has ended."""
         run = self._book.by_pid.get(pid)
+        if run is None and self._is_in_doubt(pid):  # it is looked for again, and its end asked
+            self._ties.inherited.heard(pid, code)
+            return
         if run is None or not run.inherited:
             self._ties.inherited.let_go(pid)
             self.settle_soon()
             return
         self._ties.inherited.heard(pid, code)
         self.died(run)
+
+    def _is_in_doubt(self, pid: int) -> bool:
+        trace = self._ties.inherited.trace
+        doubtful = (run for run in self._book.by_id.values() if run.doubt)
+        return any(trace(run.id, run.number).pid == pid for run in doubtful)
 
     def child_died(self) -> None:
         """Hear SIGCHLD: reap strangers, go on with sweeps."""

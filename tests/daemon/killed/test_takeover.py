@@ -7,8 +7,17 @@ import subprocess
 import sys
 
 from tests.daemon.harness import WITHOUT_GROUPS, alive, children, ends, kill, read, tagged, until
-from tests.daemon.killed.losses import lose_all, lose_master, new_master, promoted, stopped, up
-from tests.daemon.killed.test_adoption import reaped, reaping
+from tests.daemon.killed.losses import (
+    lose_all,
+    lose_master,
+    new_master,
+    orphaned,
+    promoted,
+    run_up,
+    stopped,
+    up,
+)
+from tests.daemon.killed.test_adoption import FAILS_ONCE, reaped, reaping
 
 BEREAVED = """
 import os, pathlib, time
@@ -163,3 +172,20 @@ def test_who_waits_for_a_dead_anchor_to_leave_kills_nobody_of_the_keepd_that_goe
         said = other.communicate(timeout=40)[1]
     assert "already running here" in said
     assert one.status()["daemon"]["master_pid"] == master
+
+
+def test_f36_how_a_run_ended_is_known_though_it_cannot_be_taken_over_at_first(keepd, monkeypatch):
+    """The anchor tells it before there is anybody whom it could be of."""
+    job = "while [ ! -e go ]; do sleep 0.01; done"
+    one = keepd(f'services: {{job: {{command: "{job}", shell: true, restart: never}}}}')
+    start = [sys.executable, "-c", FAILS_ONCE, "-c", str(one.config)]
+    monkeypatch.setattr(one, "command", lambda *words: [*start, *words])
+    run_up(one, "--timeout", "1")
+    pid = one.becomes("job", "RUNNING")["pid"]
+    with orphaned(one):
+        (one.folder / "go").touch()
+        until(lambda: not alive(pid))
+        (one.folder / "fail").touch()
+    assert until(lambda: one.replica("job")["state"] in {"EXITED", "FATAL"})
+    assert not (one.folder / "fail").exists()
+    assert one.replica("job")["state"] == "EXITED"
