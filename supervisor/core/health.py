@@ -33,6 +33,12 @@ def begin(spec: ServiceSpec, now: float) -> Pulse:
     return Pulse(None if spec.health else now, beat_by=beat_by)
 
 
+def resume(spec: ServiceSpec, pulse: Pulse, since: float) -> Pulse:
+    """Return the pulse of a run that is found alive, and became ready before we were there."""
+    checked = spec.health is not None or spec.watchdog is not None  # and by nobody meanwhile
+    return pulse if checked else replace(pulse, well_since=since)
+
+
 def heard(spec: ServiceSpec, pulse: Pulse, sign: Sign, now: float) -> Pulse:
     """Return the pulse after a sign of health, or of the lack of it."""
     match sign:

@@ -154,6 +154,9 @@ def _spawn(service: Service, now: float) -> tuple[Action, ...]:
 
 
 def _be_born(service: Service, now: float) -> None:
+    if service.born and service.state is State.RUNNING:  # told by who has found it again
+        service.pulse = health.resume(service.spec, service.pulse, service.since)
+        service.deadline = health.next_look(service.spec, service.pulse, service.failures)
     if service.born:
         return
     service.born, service.born_at = True, now

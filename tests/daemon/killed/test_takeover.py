@@ -189,3 +189,19 @@ def test_f36_how_a_run_ended_is_known_though_it_cannot_be_taken_over_at_first(ke
     assert until(lambda: one.replica("job")["state"] in {"EXITED", "FATAL"})
     assert not (one.folder / "fail").exists()
     assert one.replica("job")["state"] == "EXITED"
+
+
+def test_a_good_life_is_not_counted_anew_by_another_master(keepd):
+    """Else who runs well for hours is never forgiven, as long as masters are killed."""
+    one = keepd("""
+        services:
+          web: {command: [sleep, "1000"],
+                backoff: {first: 10ms, factor: 1000, limit: 1h, jitter: 0, reset_after: 3s}}
+        """).up()
+    one.kill("web")
+    one.becomes("web", "RUNNING", run=2)
+    for _ in range(2):
+        select.poll().poll(2000)
+        lose_master(one)
+    one.kill("web")
+    one.becomes("web", "RUNNING", run=3, limit=5)
