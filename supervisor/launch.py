@@ -176,16 +176,33 @@ def prepare(run_dir: str, plan: bytes) -> None:
 def commit(run_dir: str) -> None:
     """Make the plan that was prepared the one in force: one rename. Raises OSError.
 
-    The one before it is kept beside it, for what was born by it and is not replaced yet.
+    Those before it are kept beside it, for what was born by them and is not replaced yet.
     """
     new, now, before = (f"{run_dir}/applied.{name}" for name in ("json.new", "json", "before.json"))
     with contextlib.suppress(FileNotFoundError):
         if _whole(new) != _whole(now) and _is_noted(run_dir, _whole(now)):
+            _keep_earlier(run_dir, before)
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{before}.new")
             os.link(now, f"{before}.new")
             os.rename(f"{before}.new", before)
     os.rename(new, now)
+
+
+def _keep_earlier(run_dir: str, before: str) -> None:
+    """Make room for another plan `before`; of those there have been keep what a run is of still."""
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(before, f"{run_dir}/applied.before.{mark(_whole(before))}.json")
+    nobody = not os.path.exists(f"{run_dir}/runs")
+    for path in earlier(run_dir):
+        if nobody or not _is_noted(run_dir, _whole(path)):
+            os.unlink(path)
+
+
+def earlier(run_dir: str) -> list[str]:
+    """Return the paths of the plans before the one in force."""
+    names = (name for name in os.listdir(run_dir) if name.startswith("applied.before."))
+    return [f"{run_dir}/{name}" for name in names if name.endswith(".json")]
 
 
 def mark(plan: bytes) -> str:

@@ -1,6 +1,6 @@
 """From one master to the next: what an earlier one had, as the core and the world need it.
 
-The specs that runs were born with are those of the plan in force, or of the one before it where a
+The specs that runs were born with are those of the plan in force, or of one before it where a
 reload was cut short; the ordinary comparison of plans then replaces what is to be replaced.
 """
 
@@ -15,7 +15,7 @@ from supervisor.config import plan as plans
 from supervisor.core.plan import Specs
 from supervisor.core.service import Service
 from supervisor.core.spec import ServiceSpec
-from supervisor.launch import mark
+from supervisor.launch import earlier, mark
 from supervisor.records import replace
 from supervisor.runfiles import Past, RunFile
 
@@ -59,11 +59,10 @@ def _finder(
     plan: plans.Plan, plan_mark: str, run_dir: str
 ) -> Callable[[str, int, Mapping[str, Any] | None], ServiceSpec]:
     known = {plan_mark: plan}
-    try:
-        before, before_mark = _read(f"{run_dir}/applied.before.json")
-        known[before_mark] = before
-    except (OSError, ValueError):  # there was none, or it is no use
-        pass
+    for path in earlier(run_dir):
+        with contextlib.suppress(OSError, ValueError):  # it is no use
+            before, before_mark = _read(path)
+            known[before_mark] = before
 
     def find(name: str, number: int, noted: Mapping[str, Any] | None) -> ServiceSpec:
         born_by = known.get(plan_mark if not noted else noted.get("plan", ""))

@@ -205,3 +205,35 @@ def test_a_good_life_is_not_counted_anew_by_another_master(keepd):
         lose_master(one)
     one.kill("web")
     one.becomes("web", "RUNNING", run=3, limit=5)
+
+
+LEAVING = """
+    services:
+      db:
+        command: "trap 'touch termed' TERM; trap 'touch asked; exit' INT;
+                  while :; do sleep 0.05; done"
+        shell: true
+        stop: {signal: INT}
+      app:
+        command: "trap '' TERM; touch deaf; while [ ! -e go ]; do sleep 0.05; done"
+        shell: true
+        depends_on: {db: started}
+        stop: {timeout: 1h}
+      web: {command: [sleep, "1000"]}
+"""
+
+
+def test_who_leaves_by_a_list_before_the_one_before_is_stopped_as_that_one_said(keepd):
+    """In its order, and by its signal: two reloads later, and by another master."""
+    one = keepd(LEAVING).up()
+    until((one.folder / "deaf").exists)
+    for count in (1, 2):
+        one.write(f"services: {{web: {{command: [sleep, '1000'], replicas: {count}}}}}")
+        one.call("reload", {"yes": True})
+        one.becomes("app", "STOPPING")
+    lose_master(one)
+    assert one.replica("db")["state"] == "RUNNING"
+    (one.folder / "go").touch()
+    until(lambda: len(one.replicas()) == 2)
+    assert (one.folder / "asked").exists()
+    assert not (one.folder / "termed").exists()
