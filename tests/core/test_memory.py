@@ -96,6 +96,19 @@ def test_failures_are_forgotten_after_a_good_life_with_the_next_master():
     assert crew.replica().failures == 0
 
 
+def test_a_good_life_is_not_counted_anew_by_each_master_that_finds_it():
+    crew = running(service("web"))
+    failed(crew, times=2)
+    crew.waits(0.4, does={"web/0": Spawn(3)})
+    crew.born("web/0")
+    for _ in range(3):
+        crew.is_killed(away=3, does={"web/0": [Adopt(3)]})
+        crew.hears(Heard("web/0", Spawned(3)))
+        assert crew.replica().failures == 2
+    crew.waits(1)
+    assert crew.replica().failures == 0
+
+
 def test_a_start_gets_its_whole_time_again_and_readiness_is_heard():
     crew = Kept(service("web", ready=TCP))
     crew.hears(StartWanted(crew.keys), does={"web/0": Spawn(1)})
