@@ -76,7 +76,7 @@ def run(options: Namespace) -> int:
     """Carry out the word."""
     if options.every <= 0 or options.length <= 0:
         raise Failure(USAGE, "bad-params", "cannot drill: --for and --every are more than 0s")
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # INT may have been ignored
         signal.signal(number, _interrupt)  # nothing may be left stopped, or running
     return _self_test(options) if options.self_test else _on_the_running(options)
 

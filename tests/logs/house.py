@@ -78,6 +78,14 @@ class House:
         os.kill(self.pid, signal.SIGKILL)
         self.reap()
 
+    @contextlib.contextmanager
+    def frozen_writer(self):
+        """Let the writer do nothing meanwhile."""
+        os.kill(self.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED)
+        yield
+        os.kill(self.pid, signal.SIGCONT)
+
     def reap(self):
         """Wait until the writer has ended; return its exit code."""
         self.until(lambda: not self.alive())
