@@ -207,8 +207,6 @@ class Master:
         outputs = self.supervisor.handle(event, self.now() if now is None else now)
         if self.supervisor.shutdown and not self.stopping:
             self.stopping = True
-            with contextlib.suppress(OSError):
-                self.file.begun(True, self.supervisor.exit_code)
             self.anchored.beat.stop()  # no next master starts anything
             with contextlib.suppress(OSError):
                 self.file.begun(False, self.supervisor.exit_code)  # what is started later is anew

@@ -43,6 +43,7 @@ class Wards:
                 continue
             if pid in self._children.foreign:
                 os.waitpid(pid, os.WNOHANG)
+                self._children.foreign -= {pid}  # who gets the number may be a service
             elif sock is not None and rights.send(sock, f"exit {pid} {end}"):
                 self._told.add(pid)
 

@@ -28,12 +28,16 @@ class Drain:
         self._names = (name + "~", name + "~~")  # of what was printed, and of records
         self._fds = [-1, -1]
         self.loss = slot.loss
-        for which, each in enumerate(self._names):
-            with contextlib.suppress(FileNotFoundError):
-                self._fds[which] = os.open(each, _OPEN, dir_fd=folder)
-                if size := os.fstat(self._fds[which]).st_size:
-                    self.loss = slot.loss_before
-                    self._count(size, which)
+        try:
+            for which, each in enumerate(self._names):
+                with contextlib.suppress(FileNotFoundError):
+                    self._fds[which] = os.open(each, _OPEN, dir_fd=folder)
+                    if size := os.fstat(self._fds[which]).st_size:
+                        self.loss = slot.loss_before
+                        self._count(size, which)
+        except BaseException:
+            self.close()
+            raise
 
     def discard(self, take: Callable[[int], int | None], *, records: bool) -> int | None:
         """Forget what take(file) moves into the file; return its answer: a length. OSError."""
