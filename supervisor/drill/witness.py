@@ -19,6 +19,7 @@ import zlib
 COUNT = struct.Struct("=q")  # of the lines of a run, at its place in the file of counts
 TICK = 10  # milliseconds
 LINES = 3  # a tick
+LAST = 200  # at once, when it is told to end
 
 
 def line(name: str, run: int, number: int, width: int) -> bytes:
@@ -28,7 +29,7 @@ def line(name: str, run: int, number: int, width: int) -> bytes:
 
 
 def main() -> None:
-    """Print until killed, in the folder where the service starts."""
+    """Print until killed or told to end, in the folder where the service starts."""
     name = f"{os.environ['KEEPD_SERVICE']}.{os.environ['KEEPD_REPLICA']}"
     run = int(os.environ["KEEPD_RUN"].rpartition(":")[2])
     lock = os.open(f"lock.{name}", os.O_RDWR | os.O_CREAT, 0o600)
@@ -41,11 +42,16 @@ def main() -> None:
     counts = os.open(f"counts.{name}", os.O_RDWR | os.O_CREAT, 0o600)
     dice, number, poll = random.Random(run), 0, select.poll()  # noqa: S311 - widths of lines
     child = _child()
+    told: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: told.append(number))
     while True:
-        for _ in range(LINES):
+        last = bool(told)
+        for _ in range(LAST if last else LINES):
             number += 1
             os.write(1, line(name, run, number, dice.randrange(150)))  # whole, or not at all
             os.pwrite(counts, COUNT.pack(number), run * COUNT.size)
+        if last:
+            return
         poll.poll(TICK)
         with contextlib.suppress(ChildProcessError):
             if os.waitpid(child, os.WNOHANG)[0]:
