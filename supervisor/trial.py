@@ -19,7 +19,7 @@ import time
 from supervisor import __version__, anchor, runfiles
 from supervisor.config import plan
 from supervisor.control.client import Client, NoDaemon, Refused
-from supervisor.unix import process
+from supervisor.unix import cgroup, process
 
 LIMIT = 10.0  # seconds for all of it
 _GLANCE = 20  # milliseconds between two looks whether it is up
@@ -71,6 +71,7 @@ def _supervises(root: str, folder: str) -> None:
     with open(config, "w", encoding="utf-8") as file:
         file.write(_LIST.format(folder=folder))
     env = {k: v for k, v in os.environ.items() if not k.startswith(("KEEPD_", "NOTIFY_SOCKET"))}
+    env[cgroup.GUEST] = "1"  # the unit's groups are those of the keepd that runs
     command = [sys.executable, "-c", _KEEPD, root, str(os.getpid()), "-c", config, "up"]
     with open(f"{folder}/said", "wb") as said:
         keepd = subprocess.Popen(

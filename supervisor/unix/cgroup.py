@@ -21,6 +21,7 @@ from supervisor.records import record
 
 from .process import whole
 
+GUEST = "KEEPD_GUEST"  # in our environment: what systemd has delegated is not for us
 _ROUNDS = 100
 _KILL = 9
 _MADE = re.compile(r"keepd\..+\.[0-9a-f]{8}")  # a base that is no unit's, but made by us
@@ -222,6 +223,8 @@ def _find(project: str, run_dir: str) -> tuple[Tree | None, str]:
         return None, "no cgroup v2 hierarchy shows the group that we are in"
     above = os.path.dirname(own) if os.path.basename(own) == "keepd" else own
     if os.path.isdir("/run/systemd/system"):
+        if GUEST in os.environ:
+            return None, "what systemd has delegated is another keepd's"
         if not _delegated(above):
             return None, f"systemd has not delegated {above} (Delegate=yes in the unit does)"
         return Tree(above, above), ""
