@@ -23,6 +23,7 @@ from supervisor.unix.poller import Poller
 from supervisor.upgrades import Upgrades
 
 HURRIED = 1.0  # seconds that a second Ctrl-C leaves to everyone
+_AT_ONCE = 1000  # numbers in a packet
 
 
 @record(frozen=True)
@@ -92,6 +93,7 @@ class Superiors:
         self._told = ""
         self._interrupts = 0
         self._stopping_told = False
+        self._free: list[int] = []  # whom the anchor may reap, and has not been told of
         heard = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
         self._signals = signals.SignalPipe(heard)
         signals.let_through()  # what came since our birth is heard as well
@@ -105,8 +107,8 @@ class Superiors:
         rights.send(self.anchor, text)  # only news for systemd: what is lost is told again
 
     def let_go(self, pid: int) -> None:
-        """Let the anchor reap a child."""
-        rights.send(self.anchor, f"reap\n{pid}")
+        """Let the anchor reap a child; it is told at the end of this turn."""
+        self._free.append(pid)
 
     def become_new(self) -> None:
         """Let the anchor take over to the code that is installed now: it ends us."""
@@ -118,6 +120,11 @@ class Superiors:
 
     def look(self) -> None:
         """Tell systemd how many are ready, if that has changed; and again what must not be lost."""
+        while self._free:  # one that it is not told of would stay a zombie
+            some, rest = self._free[:_AT_ONCE], self._free[_AT_ONCE:]
+            if not rights.send(self.anchor, "\n".join(["reap", *map(str, some)])):
+                break
+            self._free = rest
         if self._master.stopping and not self._stopping_told:
             self._stopping_told = rights.send(self.anchor, "STOPPING=1")
         if not (self.changed and self.managed):
