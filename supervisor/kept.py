@@ -3,8 +3,8 @@
 A FIFO forgets what is in it when its last opener goes, and a notify socket what was sent to it: who
 keeps them open keeps their contents. A name is a word for the kind and the run that it is of:
 "fifo web/0.7". Under systemd they are kept by the service manager as well, which outlives us all
-(FileDescriptorStoreMax= in sd_pid_notify_with_fds(3)); but for the control socket: ExecStopPost= and
-ExecReload= call it, and systemd starts nobody who could answer before they have ended.
+(FileDescriptorStoreMax= in sd_pid_notify_with_fds(3)); but for the control socket: ExecStopPost=
+and ExecReload= call it, and systemd starts nobody who could answer before they have ended.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ doubt or failure means that we do without groups.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import zlib
@@ -24,6 +25,7 @@ from .process import whole
 GUEST = "KEEPD_GUEST"  # in our environment: what systemd has delegated is not for us
 _ROUNDS = 100
 _KILL = 9
+_MARKS = ("user.keepd", "trusted.keepd")  # whose the services of a unit are; the first that goes
 _MADE = re.compile(r"keepd\..+\.[0-9a-f]{8}")  # a base that is no unit's, but made by us
 
 
@@ -234,6 +236,39 @@ def _find(project: str, run_dir: str) -> tuple[Tree | None, str]:
     return Tree(f"{own}/keepd.{name}.{zlib.crc32(os.fsencode(run_dir)):08x}", own), ""
 
 
+def _taken(folder: str, run_dir: str) -> str:
+    """Mark a folder as ours; return whose it is, where another keepd that lives has done so."""
+    for name in _MARKS:
+        try:
+            os.setxattr(folder, name, os.fsencode(run_dir), os.XATTR_CREATE)
+        except FileExistsError:
+            owner = os.fsdecode(os.getxattr(folder, name))
+            if owner != run_dir:
+                if _is_locked(f"{owner}/lock"):
+                    return owner
+                os.setxattr(folder, name, os.fsencode(run_dir))
+        except OSError:  # an older kernel has not the one, who is not root not the other
+            continue
+        return ""
+    return ""
+
+
+def _is_locked(path: str) -> bool:
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    except OSError:  # of another user
+        return True
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False
+
+
 def settle(project: str, run_dir: str, before: str = "") -> tuple[Tree | None, str]:
     """Return our tree, with ourselves in its leaf; or None, and why we do without, in words.
 
@@ -248,6 +283,10 @@ def settle(project: str, run_dir: str, before: str = "") -> tuple[Tree | None, s
             made = _MADE.fullmatch(os.path.basename(before))
             outside = own if not inside else os.path.dirname(before) if made else before
             tree, why = Tree(before, outside), ""
+        if tree is not None and not _MADE.fullmatch(os.path.basename(tree.base)):
+            os.makedirs(tree.services.path, exist_ok=True)
+            if owner := _taken(tree.services.path, run_dir):
+                return None, f"those of {tree.base} are the ones of the keepd in {owner}"
         if tree is not None:
             tree.settle()
     except OSError as error:

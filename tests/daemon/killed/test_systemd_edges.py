@@ -1,5 +1,6 @@
 """What systemd itself runs, or has kept, while keepd is killed or becomes another version."""
 
+import json
 import time
 
 import pytest
@@ -88,3 +89,27 @@ def test_a_restart_leaves_nothing_of_the_past_in_the_store(unit):
         unit.sh("systemctl", "restart", "keepd")
         unit.until("StatusText", "2 of 2 ready")
         unit.until("NFileDescriptorStore", stored)
+
+
+NEIGHBOURS = """
+keepd -c /etc/a.yaml up -d && keepd -c /etc/b.yaml up -d && kill -9 $(pgrep -f '^keepd: master')
+sleep 1
+keepd -c /etc/a.yaml status --json > /run/a; keepd -c /etc/b.yaml status --json > /run/b
+keepd -c /etc/b.yaml down; keepd -c /etc/a.yaml down
+"""
+
+
+def test_two_keepds_in_one_unit_leave_each_other_alone(box):
+    """The groups of the unit are those of the first; the other does without."""
+    for name in "ab":
+        service = f"{name}: {{command: [sleep, '1000002']}}"
+        box.write(f"/etc/{name}.yaml", f"version: 1\nname: {name}\nservices:\n  {service}\n")
+    words = ("--unit=two", "--wait", "--property=Delegate=yes", "sh", "-c", NEIGHBOURS)
+    box.sh("systemd-run", *words)
+    for name in "ab":
+        replica = json.loads(box.sh("cat", f"/run/{name}"))["services"][name]["replicas"][0]
+        assert (replica["state"], replica["run"]) == ("RUNNING", 1)
+        log = box.sh("cat", f"/var/log/keepd/{name}/keepd.log")
+        assert "left over" not in log
+        assert ("no cgroups: those of" in log) == (name == "b")
+    assert "sleep 1000002" not in box.sleepers()
