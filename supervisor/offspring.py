@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Callable, Collection, Mapping
 
+from supervisor import bereaved
 from supervisor.kept import Kept
 from supervisor.launch import Launch
 from supervisor.logs import terminal, writer
@@ -20,7 +21,7 @@ from supervisor.master import run_master
 from supervisor.rebirth import State
 from supervisor.records import field, record, replace
 from supervisor.superiors import Anchored, Promoted
-from supervisor.unix import leftovers, process, rights
+from supervisor.unix import process, rights
 from supervisor.unix.beat import Beat
 
 PAUSE = 0.05  # seconds at least from one start of a helper to the next
@@ -186,11 +187,11 @@ class Offspring:
         launch, run_dir = self.launch, self.launch.run_dir
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
-        def bereaved() -> None:
+        def alone() -> None:
             """Nobody is left who could stop the services that somebody watched on a terminal."""
-            leftovers.sweep_leftovers(run_dir, None, tuple)
+            bereaved.end_all(run_dir)
 
-        last = bereaved if launch.watched else None
+        last = alone if launch.watched else None
         self.writer.close()
         self._fork(
             self.writer,
@@ -218,7 +219,7 @@ class Offspring:
         masters, writers = socket.socketpair()
         with masters, writers:
             if self.writer.sock is not None and self.master.sock is not None:
-                rights.send(self.writer.sock, "master", writers.fileno())
+                rights.send(self.writer.sock, f"master {self.master.pid}", writers.fileno())
                 rights.send(self.master.sock, f"writer {self.writer.pid}", masters.fileno())
 
     def _fork(

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import socket
+import time
 from collections.abc import Callable
 from typing import Any
 
-from supervisor.unix import rights
+from supervisor.ipc.pidfd import open_pidfd, send_signal
+from supervisor.unix import kin, rights
 from supervisor.unix.lines import LineConnection
 from supervisor.unix.poller import Poller
+
+STOPPED = 1.0  # seconds from the anchor's end on, after which a master that stands still is killed
+HUNG = 30.0  # the same for one that does not come to its end
+_GLANCE = 0.25
 
 
 class Masters:
@@ -30,6 +38,8 @@ class Masters:
         self._heard = heard
         self._alone = alone
         self._line: LineConnection | None = None
+        self._pid = 0
+        self._alone_since = 0.0  # when the anchor ended
         poller.watch(anchor.fileno(), self._hear_anchor)
 
     @property
@@ -41,6 +51,25 @@ class Masters:
         """Say it to the master there is; the next one asks itself for what it needs."""
         if self._line is not None:
             self._line.send(message)
+
+    def patience(self) -> float | None:
+        """Return the seconds until urge() is due, where a master has lost its anchor."""
+        return _GLANCE if self._anchor is None and self._line is not None else None
+
+    def urge(self) -> None:
+        """KILL a master that could not even hear that the anchor is gone, and that all is to end.
+
+        Its line is open: the number is still its own.
+        """
+        waited = time.monotonic() - self._alone_since
+        if not self._pid or self.patience() is None or waited < STOPPED:
+            return
+        with contextlib.suppress(OSError):
+            pidfd = open_pidfd(self._pid)
+            seen = kin.stat(self._pid)
+            if waited > HUNG or (seen is not None and seen.state in "Tt"):
+                send_signal(pidfd, signal.SIGKILL)
+            os.close(pidfd)
 
     def close(self) -> None:
         """Hear no more."""
@@ -54,11 +83,12 @@ class Masters:
             self.close()
             sock = socket.socket(fileno=fd)
             self._line = LineConnection(sock, self._poller, self._heard, self._lost)
+            self._pid = int((text or "").partition(" ")[2] or 0)
             self.tell({"hello": os.getpid()})
         if text == "":
             self._poller.forget(self._anchor.fileno())
             self._anchor.close()
-            self._anchor = None
+            self._anchor, self._alone_since = None, time.monotonic()
             if self._line is None:
                 self._alone()
 

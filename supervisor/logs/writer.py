@@ -54,9 +54,11 @@ class Writer:
         self._gzip = Compressor(self._poller, self._top, self._trouble)
         self._leaving = False
         self._quitting = False
+        self._watched = False  # nothing may outlive the anchor
 
     def run(self, bereaved: Callable[[], None] | None = None) -> int:
         """Write logs until told to leave, or left alone; return the exit code."""
+        self._watched = bereaved is not None
         if not self._locked():
             return 1
         self._book = Notebook(self._folder)
@@ -64,6 +66,8 @@ class Writer:
             self._turn(self._lane(name))
         while not self._leaving:
             self._poller.wait(self._limit())
+            if self._watched:
+                self._master.urge()
             self._round()
         if bereaved is not None and not self._quitting:
             bereaved()
@@ -102,8 +106,8 @@ class Writer:
         if self._stuck:
             soonest = min(lane.retry_at for lane in self._stuck.values())
             limits.append(max(soonest - time.monotonic(), 0.0))
-        if (gzip := self._gzip.limit()) is not None:
-            limits.append(gzip)
+        others = (self._gzip.limit(), self._master.patience() if self._watched else None)
+        limits += [limit for limit in others if limit is not None]
         return min(limits, default=None)
 
     def _round(self) -> None:
