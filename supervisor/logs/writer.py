@@ -20,6 +20,7 @@ from supervisor.ipc.filelock import FileLock
 from supervisor.ipc.relay import RelayQueue
 from supervisor.unix.poller import Poller
 
+from . import rivals
 from .compress import Compressor
 from .files import LogDirectory
 from .formats import Rules
@@ -31,6 +32,7 @@ from .stream import Stream
 _RETRY = 1.0  # seconds between two tries of what could not be written
 _LAST_WORDS = 2.0  # seconds for the master to take what is told to it
 _LOCK_PATIENCE = 5.0
+_LOOK = 1.0  # seconds for another log writer to be gone by itself
 
 
 class Writer:
@@ -78,7 +80,10 @@ class Writer:
         self._leaving = True
 
     def _locked(self) -> bool:
+        if self._lock.acquire(_LOOK):
+            return True
         told = False
+        rivals.end_stopped(self._log_dir)
         while not self._lock.acquire(_LOCK_PATIENCE):
             self._poller.wait(0)
             if not told:

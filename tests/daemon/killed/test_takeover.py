@@ -6,8 +6,20 @@ import signal
 import subprocess
 import sys
 
-from tests.daemon.harness import WITHOUT_GROUPS, alive, children, ends, kill, read, tagged, until
+from tests.daemon.harness import (
+    WITHOUT_GROUPS,
+    alive,
+    children,
+    ends,
+    kill,
+    kill_at_once,
+    read,
+    tagged,
+    until,
+)
 from tests.daemon.killed.losses import (
+    gone,
+    helpers,
     lose_all,
     lose_master,
     new_master,
@@ -237,3 +249,26 @@ def test_who_leaves_by_a_list_before_the_one_before_is_stopped_as_that_one_said(
     until(lambda: len(one.replicas()) == 2)
     assert (one.folder / "asked").exists()
     assert not (one.folder / "termed").exists()
+
+
+LINES = "i=0; while i=$$((i+1)); do echo line $$i; sleep 0.02; done"
+
+
+def test_a_log_writer_that_stands_still_while_all_others_die_does_not_keep_the_next_out(detached):
+    one = detached(f"services: {{counts: {{command: '{LINES}', shell: true}}}}")
+    daemon = one.status()["daemon"]
+    writer = daemon["log_writer_pid"]
+    until(lambda: len(one.lines("counts/0")) > 10)
+    stopped(writer)
+    try:
+        others = [pid for pid in helpers(daemon["pid"]) if pid != writer]
+        kill_at_once(*others)
+        gone(others)
+        up(one)
+        before = len(one.lines("counts/0"))
+        until(lambda: len(one.lines("counts/0")) > before + 10, limit=5)
+        assert not alive(writer)
+    finally:
+        kill(writer)
+    found = one.lines("counts/0")
+    assert found == [f"line {number}" for number in range(1, len(found) + 1)]
