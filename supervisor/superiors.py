@@ -93,6 +93,7 @@ class Superiors:
         self._told = ""
         self._interrupts = 0
         self._stopping_told = False
+        self._untold: dict[str, str] = {}  # for systemd, by what it is about
         self._free: list[int] = []  # whom the anchor may reap, and has not been told of
         heard = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2, signal.SIGCHLD)
         self._signals = signals.SignalPipe(heard)
@@ -103,8 +104,11 @@ class Superiors:
         poller.watch(anchored.fd, self._hear_anchor)
 
     def notify(self, text: str) -> None:
-        """Tell it to systemd, if that is who has started us."""
-        rights.send(self.anchor, text)  # only news for systemd: what is lost is told again
+        """Tell it to the anchor, mostly for systemd; of two of a kind, the later."""
+        kind = text.partition("=")[0]
+        self._untold.pop(kind, None)
+        self._untold[kind] = text
+        self._tell()
 
     def let_go(self, pid: int) -> None:
         """Let the anchor reap a child; it is told at the end of this turn."""
@@ -112,11 +116,17 @@ class Superiors:
 
     def become_new(self) -> None:
         """Let the anchor take over to the code that is installed now: it ends us."""
-        rights.send(self.anchor, "upgrade")
+        self.notify("upgrade")
 
     def ask_for_writer(self) -> None:
         """Have the anchor connect us with the log writer: what it sent may have got lost."""
         rights.send(self.anchor, "writer")
+
+    def _tell(self) -> None:
+        for kind, text in list(self._untold.items()):
+            if not rights.send(self.anchor, text):
+                return  # there is no room: in a later turn
+            del self._untold[kind]
 
     def look(self) -> None:
         """Tell systemd how many are ready, if that has changed; and again what must not be lost."""
@@ -125,8 +135,10 @@ class Superiors:
             if not rights.send(self.anchor, "\n".join(["reap", *map(str, some)])):
                 break
             self._free = rest
+        self._tell()
         if self._master.stopping and not self._stopping_told:
-            self._stopping_told = rights.send(self.anchor, "STOPPING=1")
+            self._stopping_told = True
+            self.notify("STOPPING=1")
         if not (self.changed and self.managed):
             return
         services = self._master.supervisor.services.values()
