@@ -135,14 +135,14 @@ def _hear(anchor: Anchor) -> None:
 
 def _upgrade(anchor: Anchor) -> None:
     """Be the code that is installed now, which has been tried; who is killed for it is safe."""
-    children = anchor.children
+    children, kept = anchor.children, anchor.children.kept
     with signals.held_back():  # what waits is there after an exec, what we have heard is not
         for number in anchor.wake.take():
             os.kill(os.getpid(), number)
         children.end()
         _hear(anchor)  # what else it wanted: nobody but us may have the FIFO of a newborn open now
         with contextlib.suppress(OSError):  # then we are what we were, and start them again
-            rebirth.become_anchor(children.state(children.kept.all()))
+            rebirth.become_anchor(children.state(kept.all(), kept.manager.untold()))
 
 
 def _forward(anchor: Anchor, number: int) -> None:

@@ -23,6 +23,7 @@ from supervisor.records import field, record, replace
 from supervisor.superiors import Anchored, Promoted
 from supervisor.unix import process, rights
 from supervisor.unix.beat import Beat
+from supervisor.unix.notify import Untold
 
 PAUSE = 0.05  # seconds at least from one start of a helper to the next
 REST = 0.2  # the same from the crash of a helper on, doubled with each up to some six
@@ -79,6 +80,7 @@ class Offspring:
         """Return what an anchor has that takes the place of another."""
         kept = Kept()
         kept.restore(dict(left.kept))
+        kept.manager.resume(left.untold)
         found = cls(left.launch, left.nofile, left.foreign, kept, succeed, born=left.born)
         found.been_up = True  # one of them has begun with what the launch names
         if left.stopping:
@@ -177,10 +179,10 @@ class Offspring:
             left = self.state(promoted.kept)
             return self.succeed(replace(left, foreign=frozenset()), promoted)  # those were its own
 
-    def state(self, kept: Mapping[str, int]) -> State:
+    def state(self, kept: Mapping[str, int], untold: Untold = ()) -> State:
         """Return what another anchor after us needs."""
         stopping = self.beat.stopping()
-        return State(self.launch, self.nofile, self.born, self.foreign, kept, stopping)
+        return State(self.launch, self.nofile, self.born, self.foreign, kept, stopping, untold)
 
     def fork_writer(self) -> None:
         """Fork a log writer, and let the master know it."""

@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from supervisor import launch
 from supervisor.launch import Launch
 from supervisor.records import asdict, record
-from supervisor.unix import process, signals
+from supervisor.unix import notify, process, signals
 
 _CODE = "import sys; sys.path[:0] = [sys.argv[1]]; from supervisor import anchor; anchor.resume()"
 MOST_ASHES = 32  # masters that have become the anchor one after the other, in one image
@@ -38,6 +38,7 @@ class State:
     foreign: frozenset[int]  # children that whoever became keepd by exec had already
     kept: Mapping[str, int]  # descriptors by name
     stopping: bool = False  # all is to end: whoever comes next goes on with that
+    untold: notify.Untold = ()  # what systemd had no room for
 
 
 def become_anchor(left: State) -> None:
@@ -69,7 +70,8 @@ def state() -> State:
     start = Launch(**{**found["launch"], "names": tuple(found["launch"]["names"])})
     foreign = frozenset(found["foreign"])
     stopping = found.get("stopping", False)  # an older keepd does not tell
-    left = State(start, found["nofile"], found["born"], foreign, found["kept"], stopping)
+    untold = tuple((key, text, tuple(fds)) for key, text, fds in found.get("untold", ()))
+    left = State(start, found["nofile"], found["born"], foreign, found["kept"], stopping, untold)
     let_go(left)
     return left
 

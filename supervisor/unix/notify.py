@@ -31,6 +31,8 @@ _PER_TURN = 64
 _NO_ROOM = {errno.EAGAIN, errno.ENOBUFS, errno.ETOOMANYREFS}
 _RETRY = 0.02  # seconds
 
+Untold = tuple[tuple[str, str, tuple[int, ...]], ...]  # (key, text, descriptors)
+
 
 class PathTooLongError(OSError):
     """The socket's path does not fit into an address."""
@@ -107,6 +109,14 @@ class Manager:
             if not sd_notify(text, *fds):
                 return
             del self._untold[key]
+
+    def untold(self) -> Untold:
+        """Return what it has not been told, for another image of ours."""
+        return tuple((key, text, fds) for key, (text, fds) in self._untold.items())
+
+    def resume(self, untold: Untold) -> None:
+        """Tell what an image before us could not."""
+        self._untold.update({key: (text, fds) for key, text, fds in untold})
 
     def pause(self) -> float:
         """Return the seconds until flush() is due."""

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from tests.daemon.harness import kill, until
-from tests.daemon.killed.losses import stopped
+from tests.daemon.killed.losses import new_master, stopped
 from tests.daemon.test_security import heard
 
 
@@ -35,3 +35,22 @@ def test_the_last_word_is_told_though_the_anchor_stood_still(keepd, manager):
     kill(anchor, number=signal.SIGCONT)
     said = []
     until(lambda: said.extend(heard(manager)) or said[-1:] == ["STATUS=1 of 1 ready"], limit=10)
+
+
+def test_what_the_manager_had_no_room_for_is_told_by_the_anchor_that_an_upgrade_makes(
+    keepd, manager
+):
+    config = "services: {web: {command: [sleep, '1000'], replicas: 12}}"
+    env = {**os.environ, "NOTIFY_SOCKET": manager.getsockname(), "FDSTORE": "100"}
+    one = keepd(config, env=env).up()
+    master = one.status()["daemon"]["master_pid"]
+    one.call("upgrade", limit=60)
+    new_master(one, master)
+    names, kept = set(), {f"FDNAME=fifo=web/{number}.1" for number in range(12)}
+
+    def stored():
+        for text in heard(manager):
+            names.update(text.splitlines())
+        return kept <= names
+
+    until(stored, limit=10)
