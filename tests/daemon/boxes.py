@@ -1,5 +1,6 @@
 """A real systemd that is PID 1 of a box of its own, with keepd in it as a unit."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -57,6 +58,11 @@ class Box:
         self.write("/etc/systemd/system/keepd.service", UNIT.read_text(encoding="utf-8"))
         self.sh("systemctl", "daemon-reload")
 
+    def drop_in(self, name, text):
+        """Add to the unit."""
+        self.write(f"/etc/systemd/system/keepd.service.d/{name}.conf", text)
+        self.sh("systemctl", "daemon-reload")
+
     def show(self, name):
         return self.sh("systemctl", "show", "--value", "-p", name, "keepd").strip()
 
@@ -71,3 +77,15 @@ class Box:
 
     def journal(self):
         return self.sh("journalctl", "--no-pager", "-u", "keepd", check=False)
+
+
+@contextlib.contextmanager
+def installed(folder, config):
+    """A box, with keepd in it, that is there for so long."""
+    box = Box(folder)
+    try:
+        box.up()
+        box.install(config)
+        yield box
+    finally:
+        box.down()

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from tests.daemon.boxes import LIMIT, UNIT, Box
+from tests.daemon.boxes import LIMIT, UNIT, installed
 from tests.daemon.harness import until
 
 CONFIG = """\
@@ -24,13 +24,8 @@ services:
 
 @pytest.fixture(scope="module")
 def box(tmp_path_factory):
-    box = Box(tmp_path_factory.mktemp("sdbox"))
-    try:
-        box.up()
-        box.install(CONFIG)
+    with installed(tmp_path_factory.mktemp("sdbox"), CONFIG) as box:
         yield box
-    finally:
-        box.down()
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from tests.daemon.boxes import Box
+from tests.daemon.boxes import installed
 from tests.daemon.harness import until
-from tests.daemon.killed.test_systemd_kills import DROPPED_IN, HOLD, kill_all, lives, status
+from tests.daemon.killed.test_systemd_kills import HOLD, kill_all, lives, status
 
 CONFIG = """\
 version: 1
@@ -22,14 +22,9 @@ AT_ONCE = 5.0  # seconds; a call that nobody takes is given up after ten
 
 @pytest.fixture(scope="module")
 def box(tmp_path_factory):
-    box = Box(tmp_path_factory.mktemp("sdbox"))
-    try:
-        box.up()
-        box.write(f"{DROPPED_IN}/hold.conf", HOLD)
-        box.install(CONFIG)
+    with installed(tmp_path_factory.mktemp("sdbox"), CONFIG) as box:
+        box.drop_in("hold", HOLD)
         yield box
-    finally:
-        box.down()
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.daemon.boxes import Box
+from tests.daemon.boxes import installed
 from tests.daemon.harness import program, until
 
 LEAF = "/sys/fs/cgroup/system.slice/keepd.service/keepd"
@@ -45,14 +45,9 @@ DROPPED_IN = "/etc/systemd/system/keepd.service.d"
 
 @pytest.fixture(scope="module")
 def box(tmp_path_factory):
-    box = Box(tmp_path_factory.mktemp("sdbox"))
-    try:
-        box.up()
-        box.write(f"{DROPPED_IN}/hold.conf", HOLD)
-        box.install(CONFIG)
+    with installed(tmp_path_factory.mktemp("sdbox"), CONFIG) as box:
+        box.drop_in("hold", HOLD)
         yield box
-    finally:
-        box.down()
 
 
 @pytest.fixture
@@ -207,8 +202,7 @@ def test_a_stop_leaves_nothing_where_no_keepd_is_able_to_end_it(unit):
 
 def test_what_a_stop_between_two_keepds_left_is_ended_by_down(unit):
     try:
-        unit.write(f"{DROPPED_IN}/late.conf", "[Service]\nRestartSec=1h\n")
-        unit.sh("systemctl", "daemon-reload")
+        unit.drop_in("late", "[Service]\nRestartSec=1h\n")
         unit.sh("kill", "-9", unit.show("MainPID"))
         unit.until("SubState", "auto-restart")
         unit.sh("systemctl", "stop", "keepd")
@@ -243,8 +237,7 @@ def test_a_frozen_master_does_not_keep_the_next_keepd_out(unit):
 
 def test_a_frozen_anchor_is_replaced_and_its_services_go_on(unit):
     try:
-        unit.write(f"{DROPPED_IN}/watch.conf", "[Service]\nWatchdogSec=2s\n")
-        unit.sh("systemctl", "daemon-reload")
+        unit.drop_in("watch", "[Service]\nWatchdogSec=2s\n")
         unit.sh("systemctl", "restart", "keepd")
         unit.until("StatusText", "4 of 4 ready")
         before, was = lives(unit), status(unit)

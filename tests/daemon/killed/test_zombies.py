@@ -30,7 +30,7 @@ def states(pid):
 
 
 @pytest.mark.parametrize("number", [10, 3000])
-def test_f20_however_many_strangers_die_at_once_none_stays_a_zombie(keepd, number):
+def test_f40_however_many_strangers_die_at_once_none_stays_a_zombie(keepd, number):
     one = keepd(CONFIG, under=("unshare", "--pid", "--fork", "--mount-proc", "--kill-child"))
     one.up()
     (first,) = children(one.process.pid)
