@@ -11,7 +11,7 @@ up: .venv/.stamp
 # In parts, four of them side by side, since most tests wait more than they work; the long ones first.
 NEAR := tests/cli tests/control tests/logs
 KILLED := tests/daemon/killed
-LED := $(addprefix $(KILLED)/test_,drill.py systemd_kills.py upgrade.py)
+LED := $(addprefix $(KILLED)/test_,drill.py systemd_edges.py systemd_kills.py takeover.py upgrade.py)
 PYTEST := $(BIN)/python -m pytest -m "not soak"
 test: .venv/.stamp
 	@echo "four parts of the tests run side by side: what they say comes when they are over"
