@@ -19,7 +19,7 @@ def end_all(run_dir: str) -> None:
     leaders: list[int] = []
     tree = None
     with contextlib.suppress(OSError):  # then by their marks alone
-        file = RunFile(run_dir)
+        file = RunFile(run_dir, make=False)
         leaders = [trace.pid for trace in file.past.traces.values() if _leads(trace)]
         if file.groups and os.path.isdir(file.groups):
             tree = Tree(file.groups, file.groups)

@@ -61,9 +61,10 @@ class Past:
 class RunFile:
     """The run file of one runtime directory, and the birth lock of this master."""
 
-    def __init__(self, run_dir: str) -> None:
-        """Open both; OSError."""
-        self._fd = os.open(f"{run_dir}/runs", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    def __init__(self, run_dir: str, *, make: bool = True) -> None:
+        """Open both; OSError, also where there is none and none is to be made."""
+        flags = os.O_RDWR | os.O_CLOEXEC | (os.O_CREAT if make else 0)
+        self._fd = os.open(f"{run_dir}/runs", flags, 0o600)
         self._path = f"{run_dir}/runs"
         self._locks = f"{run_dir}/{_LOCKS}"
         self._slots: dict[str, int] = {}  # id: number

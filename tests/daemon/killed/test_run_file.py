@@ -227,6 +227,19 @@ def test_s26_a_note_that_is_not_as_we_write_them_vouches_for_nobody(tmp_path, st
     strange_one.close()
 
 
+@pytest.mark.parametrize("detached", [True, False])
+def test_an_end_in_order_leaves_nothing_that_a_successor_would_go_on_with(keepd, detached):
+    one = keepd("services: {web: {command: [sleep, '1000']}}")
+    if detached:
+        up(one)
+        assert one.run("down").returncode == 0
+    else:
+        one.up()
+        assert one.stop() == 0
+    assert not (one.run_dir / "runs").exists()
+    assert one.run("down").returncode == 3
+
+
 def test_what_a_run_has_said_is_not_taken_for_words_of_the_next(tmp_path):
     file = RunFile(str(tmp_path))
     file.begun(True)
