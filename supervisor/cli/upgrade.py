@@ -51,8 +51,9 @@ def run(options: Namespace) -> int:
     if found != answer["version"]:
         text = f"cannot take over to {answer['version']}: keepd goes on as {found}"
         raise Failure(FAILED, "failed", text)
-    same = _runs(before).items() & _runs(after).items()
-    answer |= {"pid": after["daemon"]["pid"], "untouched": len(same), "replicas": len(_runs(after))}
+    ran = _runs(before)
+    same = ran.items() & _runs(after).items()
+    answer |= {"pid": after["daemon"]["pid"], "untouched": len(same), "replicas": len(ran)}
     if options.json:
         show.as_json(answer)
     else:
