@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import select
-import time
-
 from supervisor.control.client import Client, NoDaemon
 
 from . import place, up, words
-from .outcome import Failure
 
 TYPE_CHECKING = False  # see control/client.py
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-
-_PATIENCE = 10.0  # seconds for a killed master to be followed by another: longer than any pause
-_GLANCE = 20  # milliseconds
 
 
 def options(parser: ArgumentParser, word: str) -> None:
@@ -25,17 +18,6 @@ def options(parser: ArgumentParser, word: str) -> None:
 
 def run(options: Namespace) -> int:
     """Have keepd end everything, or do it ourselves where a killed one has left something."""
-    end = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            return _once(options)
-        except Failure as failure:  # one that lives has no master at the moment
-            if failure.kind != "failed" or time.monotonic() >= end:
-                raise
-        select.poll().poll(_GLANCE)
-
-
-def _once(options: Namespace) -> int:
     try:
         with Client.connect(place.socket_path(options)) as client:
             return words.down(client, options)
