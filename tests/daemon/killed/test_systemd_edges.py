@@ -5,9 +5,8 @@ import time
 
 import pytest
 
-from tests.daemon.boxes import installed
 from tests.daemon.harness import until
-from tests.daemon.killed.test_systemd_kills import HOLD, kill_all, lives, status
+from tests.daemon.killed.test_systemd_kills import kill_all, lives, status
 
 CONFIG = """\
 version: 1
@@ -18,13 +17,6 @@ services:
   plain: {command: [sleep, "1000001"]}
 """
 AT_ONCE = 5.0  # seconds; a call that nobody takes is given up after ten
-
-
-@pytest.fixture(scope="module")
-def box(tmp_path_factory):
-    with installed(tmp_path_factory.mktemp("sdbox"), CONFIG) as box:
-        box.drop_in("hold", HOLD)
-        yield box
 
 
 @pytest.fixture

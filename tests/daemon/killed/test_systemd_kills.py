@@ -6,7 +6,6 @@ import re
 
 import pytest
 
-from tests.daemon.boxes import installed
 from tests.daemon.harness import program, until
 
 LEAF = "/sys/fs/cgroup/system.slice/keepd.service/keepd"
@@ -29,8 +28,6 @@ services:
     shell: true
     stop: {{timeout: 1s}}
 """
-# So that nothing of keepd lives for as long as a test likes.
-HOLD = "[Service]\nExecStartPre=/bin/sh -c 'while [ -e /run/hold ]; do sleep 0.01; done'\n"
 # At any age: before it has begun to adopt, in the middle of that, and afterwards.
 TWENTY = """
 for i in $(seq 20); do
@@ -41,13 +38,6 @@ for i in $(seq 20); do
 done
 """
 DROPPED_IN = "/etc/systemd/system/keepd.service.d"
-
-
-@pytest.fixture(scope="module")
-def box(tmp_path_factory):
-    with installed(tmp_path_factory.mktemp("sdbox"), CONFIG) as box:
-        box.drop_in("hold", HOLD)
-        yield box
 
 
 @pytest.fixture
@@ -72,7 +62,7 @@ def status(box):
 
 def lives(box):
     """Return pid, run and restarts of each replica."""
-    services = status(box)["services"].values()
+    services = until(lambda: status(box), 60)["services"].values()
     return {r["id"]: (r["pid"], r["run"], r["restarts"]) for s in services for r in s["replicas"]}
 
 
@@ -129,7 +119,8 @@ def test_f25_s13_whoever_of_keepd_is_killed_its_services_go_on(unit):
         ["anchor", "master"],
         ["master", "log writer"],
     ):
-        was, titles = status(unit), helpers(unit)
+        was = status(unit)
+        titles = until(lambda who=victims: (seen := helpers(unit)).keys() >= {*who} and seen, 60)
         unit.sh("kill", "-9", *(titles[title] for title in victims))
         is_back(unit, was)
         assert lives(unit) == before, victims
