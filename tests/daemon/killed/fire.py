@@ -220,7 +220,9 @@ class Fire:
 
     def _was_newborn(self, name, started):
         """Tell whether it was told to end before keepd could hear that its birth was over."""
-        return any(who in {name, ""} and abs(at - started) < 0.5 for who, at in self.asks)
+        near = (at for who, at in self.asks if who == name and abs(at - started) < 0.5)
+        end = (at for who, at in self.asks if who == "" and at - started < 0.5)  # `down` takes time
+        return any(near) or any(end)
 
     def _judge_starts(self, name, runs):
         ends = [runs[number].keys() - {"start"} for number in sorted(runs)]
