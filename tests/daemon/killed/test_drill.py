@@ -18,7 +18,7 @@ SHORT = ["--for", "3s", "--every", "200ms"]
 
 
 def stopped(pid):
-    return read(pid, "stat").rpartition(")")[2].split()[0] == "T"
+    return read(pid, "stat").rpartition(")")[2].split()[:1] == ["T"]
 
 
 @pytest.fixture
