@@ -30,8 +30,4 @@ def end_all(run_dir: str) -> None:
 def _leads(trace: Trace) -> bool:
     if not trace.pid or trace.end is not None or kin.descends(os.getpid(), trace.pid):
         return False
-    fd = kin.hold(trace.pid, trace.mark)
-    if fd is None:
-        return False
-    os.close(fd)
-    return True
+    return kin.is_same(trace.pid, trace.mark)

@@ -121,9 +121,9 @@ class Deaths:
         self.died(run)
 
     def _is_in_doubt(self, pid: int) -> bool:
-        trace = self._ties.inherited.trace
-        doubtful = (run for run in self._book.by_id.values() if run.doubt)
-        return any(trace(run.id, run.number).pid == pid for run in doubtful)
+        inherited = self._ties.inherited
+        run = self._book.by_id.get(inherited.led_by(pid))
+        return run is not None and run.doubt and inherited.trace(run.id, run.number).pid == pid
 
     def child_died(self) -> None:
         """Hear SIGCHLD: reap strangers, go on with sweeps."""

@@ -51,6 +51,8 @@ class Inherited:
         self.any = bool(file.past.traces)  # else only our own children need be looked at
         self._file = file
         self._parent = parent
+        traces = file.past.traces.items()
+        self._leaders = {trace.pid: key for key, trace in traces if trace.pid}
         self._exits: dict[int, int] = {}  # of the anchor's children, by pid
         self._dead: dict[str, int] = {}  # leaders whose end is not told: the sweeps since
 
@@ -58,6 +60,10 @@ class Inherited:
         """Return what was noted of the process of a run."""
         trace = self._file.past.traces.get(key)
         return trace if trace is not None and trace.run == run else Trace(run)
+
+    def led_by(self, pid: int) -> str:
+        """Return the id of the replica whose run was noted to be led by a process; "" for none."""
+        return self._leaders.get(pid, "")
 
     def said(self, key: str) -> str:
         """Return what a run has said of itself."""

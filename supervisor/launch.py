@@ -98,7 +98,7 @@ def claim_from_dead(run_dir: str) -> int:
             seen = kin.stat(pid)
             pidfd = kin.hold(pid, seen.start) if seen else None
             if pidfd is not None:
-                if _is_master(pid):
+                if kin.title(pid) == "master":
                     send_signal(pidfd, signal.SIGKILL)
                 os.close(pidfd)
         lock = _claimed_within(run_dir, _TRIES)
@@ -118,25 +118,8 @@ def _claimed_within(run_dir: str, limit: float) -> int | None:
 
 def _holders(path: str) -> set[int]:
     """Return who has a file open, as far as we may see."""
-    at, found = os.stat(path), set()
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        with contextlib.suppress(OSError):
-            for fd in os.listdir(f"/proc/{pid}/fd"):
-                if _same(f"/proc/{pid}/fd/{fd}", at):
-                    found.add(int(pid))
-    return found - {os.getpid()}
-
-
-def _is_master(pid: int) -> bool:
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
-        return file.read(64).startswith(b"keepd: master")
-    return False
-
-
-def _same(path: str, at: os.stat_result) -> bool:
-    with contextlib.suppress(OSError):
-        return os.path.samestat(os.stat(path), at)
-    return False
+    at = os.stat(path)
+    return {pid for pid in kin.everyone() if kin.has_open(pid, at)}
 
 
 def left(run_dir: str) -> str | None:

@@ -12,6 +12,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Collection, Mapping
+from functools import partial
 
 from supervisor import bereaved
 from supervisor.kept import Kept
@@ -189,11 +190,7 @@ class Offspring:
         launch, run_dir = self.launch, self.launch.run_dir
         ours, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
-        def alone() -> None:
-            """Nobody is left who could stop the services that somebody watched on a terminal."""
-            bereaved.end_all(run_dir)
-
-        last = alone if launch.watched else None
+        last = partial(bereaved.end_all, run_dir) if launch.watched else None
         self.writer.close()
         self._fork(
             self.writer,

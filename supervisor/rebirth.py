@@ -24,7 +24,6 @@ _CODE = "import sys; sys.path[:0] = [sys.argv[1]]; from supervisor import anchor
 MOST_ASHES = 32  # masters that have become the anchor one after the other, in one image
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
-
 _ashes: list[object] = []
 
 

@@ -68,7 +68,7 @@ def victims(status: dict[str, Any], kinds: Iterable[str], names: set[str]) -> li
 def newborns(anchor: int, kinds: Iterable[str]) -> list[Victim]:
     """Return whom an anchor has forked, as ps shows it: nobody else answers yet."""
     named = {_TITLES[kind]: kind for kind in ("master", "writer") if kind in kinds}
-    titles = {pid: title(pid) for pid in process.children(anchor)}
+    titles = {pid: kin.title(pid) for pid in process.children(anchor)}
     return [Victim(named[t], pid, named[t]) for pid, t in titles.items() if t in named]
 
 
@@ -77,22 +77,13 @@ def replicas(status: dict[str, Any]) -> list[dict[str, Any]]:
     return [one for service in status["services"].values() for one in service["replicas"]]
 
 
-def title(pid: int) -> str:
-    """Return under what title a process of keepd's is listed; "" for anything else."""
-    try:
-        words = process.whole(f"/proc/{pid}/cmdline").partition(b"\0")[0].decode(errors="replace")
-    except OSError:
-        return ""
-    return words.removeprefix("keepd: ") if words.startswith("keepd: ") else ""
-
-
 def hold(victim: Victim) -> int | None:
     """Return a pidfd of it; None if it is gone, or does not look like itself."""
     try:
         pidfd = open_pidfd(victim.pid)
     except ProcessLookupError:
         return None
-    if victim.kind in _TITLES and title(victim.pid) != _TITLES[victim.kind]:
+    if victim.kind in _TITLES and kin.title(victim.pid) != _TITLES[victim.kind]:
         os.close(pidfd)
         return None
     return pidfd

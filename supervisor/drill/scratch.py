@@ -19,7 +19,7 @@ from supervisor.control.client import Client, NoDaemon, Refused
 from supervisor.ipc.pidfd import open_pidfd, wait
 from supervisor.unix import kin, leftovers, process
 
-from . import faults, witness
+from . import witness
 
 TYPE_CHECKING = False  # see control/client.py
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class Scratch:
         """Return who of keepd, or of those that are to become it, is at home in the folder."""
         found: kin.Members = {}
         for pid in kin.everyone():
-            seen = kin.stat(pid) if faults.title(pid) and self._is_home_of(pid) else None
+            seen = kin.stat(pid) if kin.title(pid) and self._is_home_of(pid) else None
             if seen is not None and seen.state not in "ZX":
                 found[pid] = seen.start
         return found

@@ -144,7 +144,7 @@ def growth(status: dict[str, Any]) -> dict[str, int]:
     """Return what keepd itself takes: processes, descriptors, and bytes that are its alone."""
     daemon = status["daemon"]
     pids = {daemon["pid"], daemon["master_pid"], daemon["log_writer_pid"]}
-    pids |= {p for pid in tuple(pids) for p in process.children(pid) if faults.title(p)}
+    pids |= {p for pid in tuple(pids) for p in process.children(pid) if kin.title(p)}
     found = {"processes": 0, "descriptors": 0, "memory": 0}
     for pid in pids:
         with contextlib.suppress(OSError, ValueError, IndexError):

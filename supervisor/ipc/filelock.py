@@ -97,6 +97,16 @@ class FileLock:
             os.close(fd)
 
 
+def is_locked(fd: int) -> bool:
+    """Return whether somebody else has the lock of an open file."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(fd, fcntl.LOCK_UN)
+    return False
+
+
 class _Forked:
     """Tells a lock, if there still is one, that it finds itself in a child."""
 

@@ -16,6 +16,7 @@ import stat
 import time
 from collections.abc import Callable
 
+from supervisor.ipc.filelock import is_locked
 from supervisor.unix import process
 from supervisor.unix.poller import Poller
 
@@ -182,9 +183,6 @@ def _is_locked(directory: int, name: str) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return is_locked(fd)
     finally:
         os.close(fd)
-    return False

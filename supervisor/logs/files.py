@@ -112,10 +112,13 @@ class LogDirectory:
         self._numbers.clear()  # they were of the other
         self._plain.clear()
 
-    def take_numbers(self, name: str, stem: str) -> list[int]:
-        """Return the numbers of a stream's rotated files in order; the caller keeps them now."""
+    def take_numbers(self, name: str, stem: str, *, anew: bool = False) -> list[int]:
+        """Return the numbers of a stream's rotated files in order; the caller keeps them now.
+
+        `anew`: whatever was known of that directory, for it may be another. OSError.
+        """
         self._follow()
-        if name not in self._numbers:
+        if anew or name not in self._numbers:
             self._look(name)
         return self._numbers[name].pop(stem, [])
 
@@ -163,12 +166,7 @@ class LogFiles:
 
     def count_anew(self) -> None:
         """Look which rotated files there are now: it may be another directory. OSError."""
-        directory = self._top.open(self._name)
-        try:
-            found = map(rotated_number, listed(directory))
-        finally:
-            os.close(directory)
-        self._rotated = sorted({each[1] for each in found if each and each[0] == self._stem})
+        self._rotated = self._top.take_numbers(self._name, self._stem, anew=True)
 
     def opened(self) -> int:
         """Return the descriptor of the current file, opened for appending if it was not yet.

@@ -106,7 +106,7 @@ def render(data: bytes, batch: Batch) -> tuple[list[Piece], Place]:
     if muted:
         notice = _also_muted(muted, notice, batch)
     if notice:
-        batch = replace(batch, place=replace(place, column=0, json=False, rest=b""))
+        batch = _behind_line(batch)
     if not batch.closing:
         data, quota = rate.kept(data, quota, batch.rules.rate, begun=begun)
     prefix, text, end, column, rest = _closed(batch) if batch.closing else _lines(data, batch)
@@ -138,7 +138,7 @@ def _render_records(data: bytes, batch: Batch) -> tuple[list[Piece], Place]:
     if not notice and not units:
         return [], replace(place, quota=quota, feed=feed)
     told = (batch.loss.lines, batch.loss.size) if lost else place.told
-    batch = replace(batch, place=replace(place, column=0, json=False, rest=b""))
+    batch = _behind_line(batch)
     text = notice + _text(units, batch)
     pieces, index, size = _filed(b"", text, len(text), batch)
     return pieces, Place(index, size, 0, False, b"", told, quota, feed)
@@ -206,8 +206,12 @@ def _also_muted(muted: int, notice: bytes, batch: Batch) -> bytes:
     place = batch.place
     if not place.column:
         return _line_of(words, batch) + notice  # they came before a loss
-    whole = replace(batch, place=replace(place, column=0, json=False, rest=b""))
-    return (notice or _parted(place)) + _line_of(words, whole)
+    return (notice or _parted(place)) + _line_of(words, _behind_line(batch))
+
+
+def _behind_line(batch: Batch) -> Batch:
+    """Return a batch as it is once the line that is open has been ended."""
+    return replace(batch, place=replace(batch.place, column=0, json=False, rest=b""))
 
 
 def _line_of(words: bytes, batch: Batch) -> bytes:

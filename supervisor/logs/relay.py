@@ -98,21 +98,22 @@ class LogRelay:
 
         OSError where there is no room for them now: what is in them must not be passed over.
         """
-        found: dict[tuple[str, int], str] = {}
+        named: list[tuple[str, int, str]] = []
         root = os.path.join(self._run_dir, "fifo")
         for folder, _, names in os.walk(root, onerror=_raise_shortage):
             for name in names:
                 path = os.path.join(folder, name)
                 id_, _, run = os.path.relpath(path, root).rpartition(".")
                 if id_ and run.isdecimal():
-                    found[id_, int(run)] = path
-        for (id_, number), path in sorted(found.items()):  # the writer hears of them in this order
+                    named.append((id_, int(run), path))
+        found: list[tuple[str, int]] = []
+        for id_, number, path in sorted(named):  # the writer hears of them in this order
             try:
                 self._recover(id_, number, path, rules)
+                found.append((id_, number))
             except OSError as error:  # no FIFO, or not ours to open
                 _raise_shortage(error)
-                del found[id_, number]
-        return sorted(found)
+        return found
 
     def _recover(self, id_: str, run: int, path: str, rules: Mapping[str, Log]) -> None:
         fd = open_fifo(path, os.O_NONBLOCK)

@@ -178,7 +178,9 @@ class Stream:
 
     def _settled(self) -> Place:
         """Return where the stream stands, behind all files that were found."""
-        place = self._slot.settled
+        return self._behind_all(self._slot.settled)
+
+    def _behind_all(self, place: Place) -> Place:
         return replace(place, index=max(place.index, self._files.next_number))
 
     def _make_flight(self) -> None:
@@ -247,8 +249,8 @@ class Stream:
         if not self._files.is_current():
             self._files.close()
             self._files.count_anew()
-            index = max(self._place.index, self._files.next_number)
-            self._place = replace(self._place, index=index, size=0, column=0, json=False)
+            begun = replace(self._place, size=0, column=0, json=False)
+            self._place = self._behind_all(begun)
         self._place = replace(self._place, size=self._files.size())
 
 

@@ -12,11 +12,11 @@ doubt or failure means that we do without groups.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import zlib
 
+from supervisor.ipc.filelock import is_locked
 from supervisor.ipc.pidfd import open_pidfd, send_signal
 from supervisor.records import record
 
@@ -244,7 +244,7 @@ def _taken(folder: str, run_dir: str) -> str:
         except FileExistsError:
             owner = os.fsdecode(os.getxattr(folder, name))
             if owner != run_dir:
-                if _is_locked(f"{owner}/lock"):
+                if _lives(owner):
                     return owner
                 os.setxattr(folder, name, os.fsencode(run_dir))
         except OSError:  # an older kernel has not the one, who is not root not the other
@@ -253,20 +253,18 @@ def _taken(folder: str, run_dir: str) -> str:
     return ""
 
 
-def _is_locked(path: str) -> bool:
+def _lives(run_dir: str) -> bool:
+    """Return whether the keepd of a runtime directory is there: it has its lock."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        fd = os.open(f"{run_dir}/lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
         return False
     except OSError:  # of another user
         return True
     try:
-        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return is_locked(fd)
     finally:
         os.close(fd)
-    return False
 
 
 def settle(project: str, run_dir: str, before: str = "") -> tuple[Tree | None, str]:

@@ -17,7 +17,7 @@ from functools import cache
 from supervisor.ipc.pidfd import open_pidfd, send_signal
 from supervisor.records import record
 
-from .process import children, start_time
+from .process import children, start_time, whole
 
 TAG = "KEEPD_RUN"
 _ROUNDS = 100
@@ -108,6 +108,25 @@ def outputs(pid: int) -> set[tuple[int, int]]:
     return found
 
 
+def has_open(pid: int, at: os.stat_result) -> bool:
+    """Return whether a process has a file open, as far as we may see."""
+    with contextlib.suppress(OSError):
+        for fd in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):  # closed meanwhile
+                if os.path.samestat(os.stat(f"/proc/{pid}/fd/{fd}"), at):
+                    return True
+    return False
+
+
+def title(pid: int) -> str:
+    """Return under what title a process of keepd's is listed; "" for anything else."""
+    try:
+        words = whole(f"/proc/{pid}/cmdline").partition(b"\0")[0].decode(errors="replace")
+    except OSError:
+        return ""
+    return words.removeprefix("keepd: ") if words.startswith("keepd: ") else ""
+
+
 def everyone() -> list[int]:
     """Return all pids that we can see but our own."""
     pids = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
@@ -184,17 +203,20 @@ def hold(pid: int, known: int | str) -> int | None:
     return None
 
 
+def is_same(pid: int, known: int | str) -> bool:
+    """Return whether there is this very process still, dead or alive."""
+    fd = hold(pid, known)
+    if fd is not None:
+        os.close(fd)
+    return fd is not None
+
+
 def is_anothers(pid: int, known: int | str) -> bool:
     """Return whether a number has been given to another process than the one known.
 
     It cannot be while anybody is left in the session that this one has led.
     """
-    if stat(pid) is None:
-        return False
-    fd = hold(pid, known)
-    if fd is not None:
-        os.close(fd)
-    return fd is None
+    return stat(pid) is not None and not is_same(pid, known)
 
 
 def signal_all(members: Members, signum: int) -> None:

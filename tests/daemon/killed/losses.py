@@ -8,6 +8,7 @@ from supervisor.control.client import NoDaemon, Refused
 from tests.daemon.harness import (
     alive,
     children,
+    ends,
     kill,
     kill_at_once,
     read,
@@ -65,6 +66,15 @@ def lose_and_find(one):
 def promoted(one, daemon):
     """Wait until the master has taken the anchor's place."""
     until(lambda: (found := status(one)) and found["daemon"]["pid"] == daemon["master_pid"])
+
+
+def lose_anchor_unheard(one):
+    """Kill the anchor of a master that is stopped; return the two as they were."""
+    daemon = one.status()["daemon"]
+    stopped(daemon["master_pid"])
+    kill(daemon["pid"])
+    ends(daemon["pid"])
+    return daemon
 
 
 def lose_anchor(one):

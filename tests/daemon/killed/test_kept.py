@@ -5,8 +5,8 @@ import signal
 import time
 from pathlib import Path
 
-from tests.daemon.harness import LIMIT, ends, kill, opened, until
-from tests.daemon.killed.losses import new_master, orphaned, promoted, stopped
+from tests.daemon.harness import LIMIT, kill, opened, until
+from tests.daemon.killed.losses import lose_anchor_unheard, new_master, orphaned, promoted
 from tests.daemon.killed.tracing import ask
 
 
@@ -63,10 +63,7 @@ def test_who_asks_while_there_is_no_master_is_answered_by_the_next(keepd):
 
 def test_who_asks_while_a_master_takes_its_anchors_place_is_answered_by_the_next(detached):
     one = detached("services: {web: {command: [sleep, '1000']}}")
-    daemon = one.status()["daemon"]
-    stopped(daemon["master_pid"])
-    kill(daemon["pid"])
-    ends(daemon["pid"])
+    daemon = lose_anchor_unheard(one)
     asked = ask(one, "status", "web")
     kill(daemon["master_pid"], number=signal.SIGCONT)
     promoted(one, daemon)

@@ -80,7 +80,6 @@ def test_a_restart_leaves_nothing_of_the_past_in_the_store(unit):
 
 NEIGHBOURS = """
 keepd -c /etc/a.yaml up -d && keepd -c /etc/b.yaml up -d && kill -9 $(pgrep -f '^keepd: master')
-sleep 1
 keepd -c /etc/a.yaml status --json > /run/a; keepd -c /etc/b.yaml status --json > /run/b
 keepd -c /etc/b.yaml down; keepd -c /etc/a.yaml down
 """

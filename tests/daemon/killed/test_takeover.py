@@ -21,6 +21,7 @@ from tests.daemon.killed.losses import (
     gone,
     helpers,
     lose_all,
+    lose_anchor_unheard,
     lose_master,
     new_master,
     orphaned,
@@ -32,14 +33,14 @@ from tests.daemon.killed.losses import (
 from tests.daemon.killed.test_adoption import FAILS_ONCE, reaped, reaping
 
 BEREAVED = """
-import os, pathlib, time
+import os, pathlib, select
 while not os.path.exists("go"):
-    time.sleep(0.01)
-parent = os.getppid()
+    select.poll().poll(10)
+parent = select.poll()
+parent.register(os.pidfd_open(os.getppid()), select.POLLIN)
 pathlib.Path("waits").touch()
-while os.getppid() == parent:
-    time.sleep(0.0005)
-time.sleep(0.004)
+parent.poll()
+select.poll().poll(4)
 os._exit(0)
 """
 
@@ -170,10 +171,7 @@ def test_a_down_that_meets_a_keepd_without_a_master_waits_for_the_next_one(detac
 def test_who_waits_for_a_dead_anchor_to_leave_kills_nobody_of_the_keepd_that_goes_on(detached):
     """It has seen the dead one's number in the lock; meanwhile the master has taken its place."""
     one = detached("services: {web: {command: [sleep, '1000']}}")
-    daemon = one.status()["daemon"]
-    stopped(daemon["master_pid"])
-    kill(daemon["pid"])
-    ends(daemon["pid"])
+    daemon = lose_anchor_unheard(one)
     env = {**os.environ, "NOTIFY_SOCKET": str(one.folder / "nobody")}
     options = {"cwd": one.root, "env": env, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(one.command("up"), **options) as other:

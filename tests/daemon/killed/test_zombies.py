@@ -6,7 +6,7 @@ import textwrap
 
 import pytest
 
-from tests.daemon.harness import children, kill, read, until
+from tests.daemon.harness import children, kill, until
 
 CONFIG = "services: {web: {command: [sleep, '1000'], replicas: 2}}"
 # Forks as many as it is told and ends; they become children of PID 1, and die in one instant.
@@ -23,10 +23,6 @@ if os.fork() == 0:
     while os.getppid() == parent:
         pass
 """
-
-
-def states(pid):
-    return [read(child, "stat").rpartition(")")[2].split()[:1] for child in children(pid)]
 
 
 @pytest.mark.parametrize("number", [10, 3000])
